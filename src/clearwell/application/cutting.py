@@ -1,0 +1,107 @@
+"""Turns what a user says about times into a cut, and makes the projections answer as of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from clearwell.application.projecting import projections
+from clearwell.application.workspace import KnownModels, Workspace, require_ledger
+from clearwell.catalog.models import ModelPeriod
+from clearwell.errors import UsageError
+from clearwell.flows.model import Model
+from clearwell.log.reader import LogReader
+from clearwell.projections.cuts import evaluate_at
+from clearwell.projections.store import ProjectionStore
+from clearwell.quality import clearing
+from clearwell.quality.windows import business_windows, windows
+from clearwell.values.cuts import Cut
+from clearwell.values.instants import parse_cut_instant
+from clearwell.values.times import stored_text
+
+
+@dataclass(frozen=True)
+class CutRequest:
+    """What the user said: `at` (effective time) and `known_at` (a sequence, or a recorded time); empty for now."""
+
+    at: str = ""
+    known_at: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The books at a cut: the relations of `projections.cuts`, `windows` and `business_windows` on the connection."""
+
+    cut: Cut
+    model: Model
+    models: KnownModels
+    log: LogReader
+    store: ProjectionStore
+
+
+@contextmanager
+def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
+    """Evaluate the projections at a cut. Raises UsageError for an unreadable cut, and when the ledger is empty."""
+    periods = workspace.periods()
+    require_ledger(periods)
+    models = workspace.known_models()
+    with projections(workspace) as store:
+        log = workspace.log()
+        cut = resolve_cut(request, log, periods, workspace.clock())
+        model = models[_in_force_at(periods, cut).version]
+        evaluate_at(store, log, models, cut)
+        evaluated = Evaluated(cut, model, models, log, store)
+        _put_windows(evaluated, workspace.settings.time_zone)
+        yield evaluated
+
+
+def resolve_cut(request: CutRequest, log: LogReader, periods: Sequence[ModelPeriod], now: datetime) -> Cut:
+    """The cut that `request` means.
+
+    Without `known_at`, all that is known now. Without `at`, the present, or the recorded time of `known_at`.
+    """
+    known = [item.recorded_at for item in log.segments] + [item.accepted_at for item in periods]
+    newest = datetime.fromisoformat(max(known))
+    if not request.known_at:
+        recorded_at, sequence, default_at = newest, log.last_sequence, now
+    elif request.known_at.isdecimal():
+        sequence = int(request.known_at)
+        if sequence > log.last_sequence:
+            raise UsageError(
+                "cut_unknown", f"--known-at: expected a sequence up to {log.last_sequence}, found {sequence}"
+            )
+        holding = log.covering(sequence, sequence)
+        oldest = datetime.fromisoformat(min(known))
+        recorded_at = datetime.fromisoformat(holding[0].recorded_at) if holding else oldest
+        default_at = recorded_at
+    else:
+        default_at = _instant("--known-at", request.known_at, "a sequence or ")
+        recorded_at = min(default_at, newest)
+        text = stored_text(recorded_at)
+        sequence = max((item.last_sequence for item in log.segments if item.recorded_at <= text), default=0)
+    effective_at = _instant("--at", request.at) if request.at else default_at
+    return Cut(effective_at=effective_at, recorded_at=recorded_at, sequence=sequence)
+
+
+def _in_force_at(periods: Sequence[ModelPeriod], cut: Cut) -> ModelPeriod:
+    """The model in force at the cut's recorded time; before there was any, the first one."""
+    text = stored_text(cut.recorded_at)
+    return next((item for item in reversed(periods) if item.accepted_at <= text), periods[0])
+
+
+def _instant(option: str, text: str, alternative: str = "") -> datetime:
+    try:
+        return parse_cut_instant(text)
+    except ValueError as error:
+        message = str(error).replace("expected ", f"expected {alternative}", 1)
+        raise UsageError("cut_unreadable", f"{option}: {message}") from error
+
+
+def _put_windows(evaluated: Evaluated, time_zone: str) -> None:
+    connection = evaluated.store.connection
+    connection.register("windows", windows(evaluated.model).to_arrow())
+    rows = connection.execute(clearing.opening_days(), {"time_zone": time_zone}).fetchall()
+    days = {name: (first, last) for name, first, last in rows}
+    connection.register("business_windows", business_windows(evaluated.model, days).to_arrow())

@@ -1,0 +1,74 @@
+"""Bringing events in, from files, standard input and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from clearwell.application.modelling import put_in_force
+from clearwell.application.projecting import projections
+from clearwell.application.workspace import Workspace
+from clearwell.errors import UsageError
+from clearwell.flows.model import Model
+from clearwell.ingest.batches import Batch
+from clearwell.ingest.door import Door, DoorOptions, Receipt, single_writer
+from clearwell.ingest.inputs import Input, ReadOptions, read, source_inputs
+from clearwell.projections.store import ProjectionStore
+
+Progress = Callable[[Input, float, int], None]
+"""Told, per batch: the input, the share of it that is read, and how many records the batch had."""
+
+
+def ingest(
+    workspace: Workspace,
+    inputs: Sequence[Input],
+    *,
+    variables: dict[str, str] | None = None,
+    report: Progress = lambda _input, _share, _records: None,
+) -> Receipt:
+    """Take every record of `inputs` in, in order; without inputs, the project's sources.
+
+    Every batch is durable and projected before the next is read, so an interrupted run can simply be repeated.
+    Raises UsageError when there is nothing to read, DataError when an input or the model is wrong.
+    """
+    chosen = list(inputs) or source_inputs(workspace.folder)
+    if not chosen:
+        raise UsageError("nothing_to_ingest", "expected input files, or sources/*.sql in the project; found neither")
+    settings = workspace.settings
+    options = ReadOptions(
+        batch_rows=settings.batch_events,
+        record_bytes=settings.record_bytes,
+        folder=workspace.folder,
+        variables={**settings.variables, **(variables or {})},
+    )
+    total = Receipt()
+    with single_writer(workspace.data_folder / "writer.lock"):
+        model, door = open_door(workspace)
+        with projections(workspace) as store:
+            for item in chosen:
+                for batch, share in read(item, model, options):
+                    total += take(door, store, batch)
+                    report(item, share, len(batch.lines))
+    return total
+
+
+def open_door(workspace: Workspace) -> tuple[Model, Door]:
+    """The door to the log, under the folder's model, which is put in force. Call it as the single writer."""
+    model, since = put_in_force(workspace, accept=False)
+    options = DoorOptions(
+        log_folder=workspace.log_folder,
+        identity_folder=workspace.data_folder / "identities",
+        model=model,
+        in_force_since=since,
+        currencies=workspace.currencies,
+        future_limit=workspace.settings.future_limit,
+        clock=workspace.clock,
+    )
+    return model, Door(workspace.catalog, workspace.log(), options)
+
+
+def take(door: Door, store: ProjectionStore, batch: Batch) -> Receipt:
+    """Make a batch durable, then project it."""
+    receipt, posted = door.take(batch)
+    if posted is not None and receipt.first_sequence is not None and receipt.last_sequence is not None:
+        store.apply(posted, receipt.first_sequence, receipt.last_sequence)
+    return receipt

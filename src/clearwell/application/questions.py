@@ -1,0 +1,213 @@
+"""The clearing question and its neighbours: which money is stuck, where, whose, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import duckdb
+
+from clearwell.application.cutting import CutRequest, Evaluated, books_at
+from clearwell.application.workspace import Workspace
+from clearwell.errors import UsageError
+from clearwell.flows.model import AccountType, Model
+from clearwell.quality import clearing
+from clearwell.values.accounts import SEPARATOR, account_values
+from clearwell.values.cuts import Cut
+
+State = Literal["in_flight", "overdue"]
+SORTS = {
+    "age": "opened_at, opened_sequence, account_type, account, currency",
+    "money": "abs(balance) DESC, opened_at, account_type, account, currency",
+    "turnover": "turnover DESC, opened_at, account_type, account, currency",
+    "account": "account_type, account, currency",
+}
+"""Orders of open accounts: the oldest first, the most money first, the most turnover first, by name."""
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """The cut, and a row (a mapping, as documented in docs/guides/questions.md) per account type and currency."""
+
+    cut: Cut
+    account_types: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OpenFilter:
+    """Which open accounts are wanted. Money is in minor units and compared with the amount of the balance."""
+
+    flow: str | None = None
+    account_type: str | None = None
+    owner: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    state: State | None = None
+    currency: str | None = None
+    older_than_seconds: int | None = None
+    least_money: int | None = None
+    most_money: int | None = None
+    sort: str = "age"
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class OpenReport:
+    """`accounts` has a mapping per open account; `total` counts all that match, whatever the limit.
+
+    `owners` gives the owning team of each account type.
+    """
+
+    cut: Cut
+    accounts: list[dict[str, Any]]
+    total: int
+    owners: dict[str, str]
+
+
+def status(workspace: Workspace, request: CutRequest) -> StatusReport:
+    """Per flow and account type: open, in flight, overdue, and the share cleared, at a cut."""
+    with books_at(workspace, request) as books:
+        return StatusReport(books.cut, _rows(_ask(books, clearing.status(), workspace)))
+
+
+def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter) -> OpenReport:
+    """The non-zero clearing accounts that match, at a cut.
+
+    Raises UsageError for a name that the model does not know, and for an unknown sort.
+    """
+    with books_at(workspace, request) as books:
+        conditions, parameters = _conditions(books.model, wanted)
+        query = f"SELECT * FROM ({clearing.open_with_state()}) WHERE {' AND '.join(conditions)}"
+        total = _ask(books, f"SELECT count(*) FROM ({query})", workspace, parameters).fetchone()
+        limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
+        rows = _ask(books, f"{query} ORDER BY {SORTS[wanted.sort]}{limit}", workspace, parameters)
+        assert total is not None
+        accounts = [_open_account(books.model, row) for row in _each(rows)]
+        owners = {item.name: item.owner for item in books.model.account_types.values()}
+        return OpenReport(books.cut, accounts, int(total[0]), owners)
+
+
+def balances(
+    workspace: Workspace, request: CutRequest, account_type: str, properties: Mapping[str, str]
+) -> tuple[Cut, list[dict[str, Any]]]:
+    """The balances of the accounts of a type whose properties have these values, per currency, at a cut.
+
+    Accounts that never had an entry, and clearing accounts at zero, are not listed.
+    """
+    with books_at(workspace, request) as books:
+        declared = _declared(books.model, account_type)
+        relation = "open_at" if declared.kind == "clearing" else "reservoirs_at"
+        conditions, parameters = ["account_type = $account_type"], {"account_type": account_type}
+        for name, value in properties.items():
+            conditions.append(_has_value([declared], name, len(parameters), parameters, value))
+        rows = books.store.connection.execute(
+            f"SELECT account_type, account, currency, balance, entry_count FROM {relation} "
+            f"WHERE {' AND '.join(conditions)} ORDER BY account, currency",
+            parameters,
+        )
+        found = [
+            {
+                "account_type": account_type,
+                "properties": properties_of(declared, row["account"]),
+                "currency": row["currency"],
+                "balance": row["balance"],
+                "entry_count": row["entry_count"],
+            }
+            for row in _each(rows)
+        ]
+        return books.cut, found
+
+
+def properties_of(account_type: AccountType, key: str) -> dict[str, str]:
+    """The property values in an account's key, by name."""
+    return dict(zip(account_type.properties, account_values(key, len(account_type.properties)), strict=True))
+
+
+def _open_account(model: Model, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "account_type": row["account_type"],
+        "properties": properties_of(model.account_types[row["account_type"]], row["account"]),
+        "currency": row["currency"],
+        "balance": row["balance"],
+        "turnover": row["turnover"],
+        "opened_at": row["opened_at"],
+        "age_seconds": row["age_seconds"],
+        "state": row["state"],
+        "entry_count": row["entry_count"],
+    }
+
+
+def _conditions(model: Model, wanted: OpenFilter) -> tuple[list[str], dict[str, Any]]:
+    if wanted.sort not in SORTS:
+        raise UsageError("sort_unknown", f"expected a sort of {', '.join(SORTS)}, found {wanted.sort!r}")
+    if wanted.account_type is not None:
+        _declared(model, wanted.account_type)
+    if wanted.flow is not None and wanted.flow not in {item.name for item in model.flows}:
+        names = ", ".join(item.name for item in model.flows)
+        raise UsageError("flow_unknown", f"expected a flow of the model ({names}), found {wanted.flow!r}")
+    tests = {
+        "flow = $flow": wanted.flow,
+        "account_type = $account_type": wanted.account_type,
+        "owner = $owner": wanted.owner,
+        "state = $state": wanted.state,
+        "currency = $currency": wanted.currency,
+        "age_seconds >= $older_than": wanted.older_than_seconds,
+        "abs(balance) >= $least_money": wanted.least_money,
+        "abs(balance) <= $most_money": wanted.most_money,
+    }
+    conditions, parameters = ["true"], dict[str, Any]()
+    for condition, value in tests.items():
+        if value is not None:
+            conditions.append(condition)
+            parameters[condition.rsplit("$", 1)[1]] = value
+    for name, value in wanted.properties.items():
+        conditions.append(_has_value(list(model.account_types.values()), name, len(parameters), parameters, value))
+    return conditions, parameters
+
+
+def _has_value(
+    account_types: Sequence[AccountType], name: str, number: int, parameters: dict[str, Any], value: str
+) -> str:
+    """The condition that the account has this property with this value; adds its parameters."""
+    parameters[f"value_{number}"] = value
+    cases = []
+    for position, item in enumerate(account_types):
+        if name in item.properties:
+            parameters[f"type_{number}_{position}"] = item.name
+            place = item.properties.index(name) + 1
+            cases.append(
+                f"account_type = $type_{number}_{position} "
+                f"AND split_part(account, chr({ord(SEPARATOR)}), {place}) = $value_{number}"
+            )
+    if not cases:
+        known = sorted({item for account_type in account_types for item in account_type.properties})
+        raise UsageError("property_unknown", f"expected a property of {', '.join(known) or 'none'}, found {name!r}")
+    return "(" + " OR ".join(f"({case})" for case in cases) + ")"
+
+
+def _declared(model: Model, account_type: str) -> AccountType:
+    found = model.account_types.get(account_type)
+    if found is None:
+        names = ", ".join(model.account_types)
+        raise UsageError(
+            "account_type_unknown", f"expected an account type of the model ({names}), found {account_type!r}"
+        )
+    return found
+
+
+def _ask(
+    books: Evaluated, query: str, workspace: Workspace, parameters: Mapping[str, Any] | None = None
+) -> duckdb.DuckDBPyConnection:
+    own = {"effective_at": books.cut.effective_at, "time_zone": workspace.settings.time_zone}
+    return books.store.connection.execute(query, {**own, **(parameters or {})})
+
+
+def _rows(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    return list(_each(result))
+
+
+def _each(result: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+    names = [column[0] for column in result.description or ()]
+    while rows := result.fetchmany(10_000):
+        for row in rows:
+            yield dict(zip(names, row, strict=True))

@@ -1,0 +1,130 @@
+"""A project that is open: its settings, catalog, log and models. Knows where things are, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from clearwell.catalog import manifest, models
+from clearwell.catalog.database import Database
+from clearwell.catalog.models import ModelPeriod
+from clearwell.errors import DataError, UsageError
+from clearwell.flows.load import load_model, read_flow_files
+from clearwell.flows.model import Model
+from clearwell.log.manifest import Segment
+from clearwell.log.reader import LogReader
+from clearwell.settings import Settings
+from clearwell.values.currencies import Currencies
+
+
+class KnownModels(Mapping[str, Model]):
+    """Every model that was ever in force, by version, loaded from the catalog when first asked for."""
+
+    def __init__(self, catalog: Database, periods: list[ModelPeriod]) -> None:
+        self._catalog = catalog
+        self._versions = list(dict.fromkeys(period.version for period in periods))
+        self._loaded: dict[str, Model] = {}
+
+    def __getitem__(self, version: str) -> Model:
+        if version not in self._loaded:
+            if version not in self._versions:
+                raise KeyError(version)
+            with self._catalog.read() as connection:
+                texts = models.model_texts(connection, version)
+            model, problems = load_model(texts)
+            if model is None or model.version != version:
+                raise AssertionError(f"the stored model {version} no longer loads: {problems}")
+            self._loaded[version] = model
+        return self._loaded[version]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._versions)
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open project. `clock` gives the present instant; `say` takes notices for the user."""
+
+    folder: Path
+    settings: Settings
+    clock: Callable[[], datetime]
+    say: Callable[[str], None] = field(default=lambda _notice: None)
+
+    @cached_property
+    def data_folder(self) -> Path:
+        """Where catalog, log and projections are; made when missing."""
+        path = self.folder / self.settings.data
+        (path / "log").mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def log_folder(self) -> Path:
+        """Where the segments are."""
+        return self.data_folder / "log"
+
+    @property
+    def projection_path(self) -> Path:
+        """The DuckDB file of the projections."""
+        return self.data_folder / "projections.duckdb"
+
+    @cached_property
+    def catalog(self) -> Database:
+        """The catalog, opened when first needed."""
+        return Database(self.data_folder / "catalog.sqlite")
+
+    @cached_property
+    def currencies(self) -> Currencies:
+        """ISO 4217 and what the project declares. Raises DataError for a declaration that cannot be."""
+        try:
+            return Currencies(self.settings.currencies)
+        except ValueError as error:
+            raise DataError("settings_invalid", f"currencies in clearwell.yaml: {error}") from error
+
+    def project_texts(self) -> dict[str, str]:
+        """The flow files of the folder, by name."""
+        return read_flow_files(self.folder / "flows")
+
+    def project_model(self) -> Model:
+        """The model that the folder describes now. Raises DataError with every problem when it has some."""
+        model, problems = load_model(self.project_texts())
+        errors = [problem for problem in problems if problem.severity == "error"]
+        if model is None or errors:
+            raise DataError("model_invalid", f"the flows have {len(errors)} problem(s)", [str(item) for item in errors])
+        return model
+
+    def periods(self) -> list[ModelPeriod]:
+        """Which models were in force, oldest first."""
+        with self.catalog.read() as connection:
+            return models.model_periods(connection)
+
+    def known_models(self) -> KnownModels:
+        """Every model that was ever in force, by version."""
+        return KnownModels(self.catalog, self.periods())
+
+    def log(self) -> LogReader:
+        """The log as it is now."""
+        with self.catalog.read() as connection:
+            rows = manifest.segment_rows(connection)
+        return LogReader(self.log_folder, [Segment.from_mapping(row) for row in rows])
+
+    @contextmanager
+    def closing(self) -> Iterator[Workspace]:
+        """Release what was opened when the block ends."""
+        try:
+            yield self
+        finally:
+            if "catalog" in self.__dict__:
+                self.catalog.close()
+
+
+def require_ledger(periods: list[ModelPeriod]) -> None:
+    """Raise UsageError when nothing was ever ingested, so that there is nothing to ask about."""
+    if not periods:
+        raise UsageError("ledger_empty", "there are no events yet: bring some in with `clearwell ingest`")

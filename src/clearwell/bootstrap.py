@@ -1,0 +1,31 @@
+"""Puts the application together: the only place that picks the storage, the clock and the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clearwell.application.workspace import Workspace
+from clearwell.settings import read_settings
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextmanager
+def open_workspace(
+    folder: Path | str = ".",
+    *,
+    say: Callable[[str], None] = lambda _notice: None,
+    clock: Callable[[], datetime] = _now,
+) -> Iterator[Workspace]:
+    """The project in `folder`, open. `say` takes notices for the user, such as of a projection that is rebuilt.
+
+    Raises UsageError when the folder is no project, DataError when its settings are wrong.
+    """
+    path = Path(folder).resolve()
+    with Workspace(path, read_settings(path), clock, say).closing() as workspace:
+        yield workspace

@@ -1,0 +1,1 @@
+"""Alembic's scripts: the catalog's history, applied on opening."""

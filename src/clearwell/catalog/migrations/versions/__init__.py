@@ -1,0 +1,1 @@
+"""One module per change of the catalog's tables, in order of its number."""

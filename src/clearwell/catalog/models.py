@@ -1,0 +1,50 @@
+"""The models that were ever in force, with the text of their files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select
+
+from clearwell.catalog.tables import flow_texts, model_files, models
+
+
+@dataclass(frozen=True)
+class ModelPeriod:
+    """A model came into force at `accepted_at` (ISO 8601, UTC), and stays so until the next period begins."""
+
+    number: int
+    version: str
+    accepted_at: str
+
+
+def model_periods(connection: Connection) -> list[ModelPeriod]:
+    """Every period, oldest first."""
+    rows = connection.execute(select(models.c.number, models.c.version, models.c.accepted_at).order_by(models.c.number))
+    return [ModelPeriod(number, version, accepted_at) for number, version, accepted_at in rows]
+
+
+def model_texts(connection: Connection, version: str) -> dict[str, str]:
+    """File name to text of the model `version`; empty when it is not known."""
+    statement = (
+        select(model_files.c.file_name, flow_texts.c.text)
+        .join(flow_texts, flow_texts.c.text_hash == model_files.c.text_hash)
+        .where(model_files.c.version == version)
+        .order_by(model_files.c.file_name)
+    )
+    return {name: text for name, text in connection.execute(statement)}
+
+
+def put_in_force(connection: Connection, version: str, texts: Mapping[str, str], accepted_at: str) -> None:
+    """Begin a period of the model `version`, keeping its texts when they are new."""
+    if not model_texts(connection, version):
+        for name, text in sorted(texts.items()):
+            text_hash = hashlib.sha256(text.encode()).hexdigest()
+            known = connection.execute(select(flow_texts.c.text_hash).where(flow_texts.c.text_hash == text_hash))
+            if known.first() is None:
+                connection.execute(insert(flow_texts), [{"text_hash": text_hash, "text": text}])
+            connection.execute(insert(model_files), [{"version": version, "file_name": name, "text_hash": text_hash}])
+    last = connection.execute(select(func.coalesce(func.max(models.c.number), 0))).scalar_one()
+    connection.execute(insert(models), [{"number": last + 1, "version": version, "accepted_at": accepted_at}])

@@ -1,0 +1,134 @@
+"""Records that could not become events: kept whole, with the reason, until they are replayed. Nothing is deleted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or_update
+
+from clearwell.catalog.tables import quarantine
+
+WAITING = "waiting"
+REPLAYED = "replayed"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a record was refused, and where it came from."""
+
+    code: str
+    field: str
+    expected: str
+    found: str
+    source: str
+    line: int
+
+
+@dataclass(frozen=True)
+class QuarantinedRecord:
+    """A record in quarantine. `record` is what arrived, byte for byte."""
+
+    number: int
+    state: str
+    reason: Reason
+    record: bytes
+    first_seen_at: str
+    last_seen_at: str
+    seen_count: int
+
+
+def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], seen_at: str) -> None:
+    """Keep records. One that is here already, from the same place in the same source, is counted as seen again."""
+    rows = [_row(reason, record, seen_at) for reason, record in refused]
+    if not rows:
+        return
+    statement = insert_or_update(quarantine)
+    again = {name: statement.excluded[name] for name in ("state", "code", "field", "expected", "found", "last_seen_at")}
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["fingerprint"], set_={**again, "seen_count": quarantine.c.seen_count + 1}
+        ),
+        rows,
+    )
+
+
+def waiting_counts(connection: Connection) -> dict[str, int]:
+    """How many records wait, per rejection code."""
+    statement = (
+        select(quarantine.c.code, func.count())
+        .where(quarantine.c.state == WAITING)
+        .group_by(quarantine.c.code)
+        .order_by(func.count().desc(), quarantine.c.code)
+    )
+    return {code: count for code, count in connection.execute(statement)}
+
+
+def quarantined(
+    connection: Connection,
+    *,
+    state: str | None = WAITING,
+    code: str | None = None,
+    numbers: Sequence[int] | None = None,
+    after: int = 0,
+    limit: int = 100,
+) -> list[QuarantinedRecord]:
+    """Records in order of number, at most `limit`, beyond number `after`."""
+    statement = select(quarantine).where(quarantine.c.number > after).order_by(quarantine.c.number).limit(limit)
+    if state is not None:
+        statement = statement.where(quarantine.c.state == state)
+    if code is not None:
+        statement = statement.where(quarantine.c.code == code)
+    if numbers is not None:
+        statement = statement.where(quarantine.c.number.in_(numbers))
+    return [_record(row) for row in connection.execute(statement).mappings()]
+
+
+def mark_replayed(connection: Connection, numbers: Sequence[int], seen_at: str) -> None:
+    """Say that these records have become events (or were found to be events already)."""
+    for start in range(0, len(numbers), 500):
+        connection.execute(
+            update(quarantine)
+            .where(quarantine.c.number.in_(numbers[start : start + 500]))
+            .values(state=REPLAYED, last_seen_at=seen_at)
+        )
+
+
+def _row(reason: Reason, record: bytes, seen_at: str) -> dict[str, Any]:
+    place = f"{reason.source}\0{reason.line}\0".encode()
+    try:
+        text, encoding = record.decode(), "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = base64.b64encode(record).decode("ascii"), "base64"
+    return {
+        "fingerprint": hashlib.sha256(place + record).hexdigest(),
+        "state": WAITING,
+        "code": reason.code,
+        "field": reason.field,
+        "expected": reason.expected,
+        "found": reason.found,
+        "source": reason.source,
+        "line": reason.line,
+        "record": text,
+        "encoding": encoding,
+        "first_seen_at": seen_at,
+        "last_seen_at": seen_at,
+        "seen_count": 1,
+    }
+
+
+def _record(row: Any) -> QuarantinedRecord:
+    text: str = row["record"]
+    return QuarantinedRecord(
+        number=row["number"],
+        state=row["state"],
+        reason=Reason(row["code"], row["field"], row["expected"], row["found"], row["source"], row["line"]),
+        record=base64.b64decode(text) if row["encoding"] == "base64" else text.encode(),
+        first_seen_at=row["first_seen_at"],
+        last_seen_at=row["last_seen_at"],
+        seen_count=row["seen_count"],
+    )

@@ -1,0 +1,71 @@
+"""The tables of the catalog. Instants are ISO 8601 text in UTC, so that every database keeps the microseconds."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("first_sequence", BigInteger, nullable=False, unique=True),
+    Column("last_sequence", BigInteger, nullable=False, unique=True),
+    Column("event_count", BigInteger, nullable=False),
+    Column("entry_count", BigInteger, nullable=False),
+    Column("recorded_at", String(32), nullable=False, unique=True),
+    Column("first_effective_at", String(32), nullable=False),
+    Column("last_effective_at", String(32), nullable=False),
+    Column("moved", Text, nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("file_name", String(255), nullable=False, unique=True),
+    Column("file_bytes", BigInteger, nullable=False),
+    Column("file_sha256", String(64), nullable=False),
+    Column("previous_hash", String(64), nullable=False, unique=True),
+    Column("hash", String(64), nullable=False, unique=True),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("version", String(64), nullable=False),
+    Column("accepted_at", String(32), nullable=False, unique=True),
+)
+"""One row per time that a model came into force; it stays in force until the next row's `accepted_at`."""
+
+flow_texts = Table(
+    "flow_texts",
+    metadata,
+    Column("text_hash", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+model_files = Table(
+    "model_files",
+    metadata,
+    Column("version", String(64), primary_key=True),
+    Column("file_name", String(255), primary_key=True),
+    Column("text_hash", String(64), ForeignKey("flow_texts.text_hash"), nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("fingerprint", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("field", Text, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("found", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("line", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("encoding", String(8), nullable=False),
+    Column("first_seen_at", String(32), nullable=False),
+    Column("last_seen_at", String(32), nullable=False),
+    Column("seen_count", Integer, nullable=False),
+    Index("quarantine_by_state", "state", "number"),
+)

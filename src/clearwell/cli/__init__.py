@@ -1,0 +1,1 @@
+"""The command line: a skin over the application. Every command has --help with an example, and --json."""

@@ -1,0 +1,73 @@
+"""The command that brings events in: ingest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from clearwell.cli.options import HERE, JsonOption, ProjectOption, pairs
+from clearwell.cli.output import meter, print_json
+from clearwell.cli.session import project as opened
+
+if TYPE_CHECKING:
+    from clearwell.ingest.door import Receipt
+    from clearwell.ingest.inputs import Input
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command to `app`."""
+    app.command(epilog="Example: clearwell ingest events/*.ndjson.gz   or: producer | clearwell ingest -")(ingest)
+
+
+def ingest(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files (.ndjson .csv .parquet .arrow, also .gz .zst) or -; none: the project's sources."),
+    ] = None,
+    project: ProjectOption = HERE,
+    as_json: JsonOption = False,
+    input_format: Annotated[
+        Literal["ndjson", "csv", "parquet", "arrow"] | None,
+        typer.Option("--input-format", help="The format, where the file's name does not say it."),
+    ] = None,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option("--variable", metavar="NAME=VALUE", help="What a source reads by getvariable."),
+    ] = None,
+) -> None:
+    """Bring events in, durably. What cannot become an event goes to quarantine, whole; exit 1 when something did.
+
+    Safe to repeat: events that are there already are counted as duplicates.
+    """
+    from clearwell.application import ingesting
+    from clearwell.ingest.inputs import file_input
+
+    inputs = [file_input(name, input_format) for name in files or []]
+    total = sum(item.size or 0 for item in inputs) or None
+    done = dict.fromkeys(range(len(inputs)), 0.0)
+    with opened(project) as workspace, meter("records", total) as shown:
+
+        def report(item: Input, share: float, records: int) -> None:
+            if item in inputs:
+                done[inputs.index(item)] = share * (item.size or 0)
+            shown.advance(records, sum(done.values()))
+
+        receipt = ingesting.ingest(workspace, inputs, variables=pairs(variable, "--variable"), report=report)
+    if as_json:
+        print_json(asdict(receipt))
+    else:
+        print_receipt(receipt)
+    if receipt.quarantined:
+        raise typer.Exit(1)
+
+
+def print_receipt(receipt: Receipt) -> None:
+    """What became of the records, for people."""
+    place = ""
+    if receipt.first_sequence is not None:
+        place = f" as sequence {receipt.first_sequence:,} to {receipt.last_sequence:,}"
+    typer.echo(f"{receipt.accepted:,} accepted{place}, {receipt.duplicates:,} duplicates.")
+    if receipt.quarantined:
+        typer.echo(f"{receipt.quarantined:,} in quarantine: see `clearwell quarantine list`.")

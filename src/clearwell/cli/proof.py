@@ -1,0 +1,53 @@
+"""Commands that prove and repair: verify, rebuild."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from clearwell.cli.options import HERE, JsonOption, ProjectOption
+from clearwell.cli.output import meter, print_json
+from clearwell.cli.session import project as opened
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command(epilog="Example: clearwell verify --json")(verify)
+    app.command(epilog="Example: clearwell rebuild && clearwell verify")(rebuild)
+
+
+def verify(project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
+    """Prove the ledger: hash every file, walk the chain, post and fold everything again, and compare.
+
+    Exit 1 when something is wrong; each fault says what, where, what was expected and what was found.
+    """
+    from clearwell.application import verifying
+
+    with opened(project) as workspace:
+        total = workspace.log().last_sequence
+        with meter("events", total or None) as shown:
+            result = verifying.verify(workspace, shown.advance)
+    if as_json:
+        print_json({"ok": not result.faults, **asdict(result)})
+    else:
+        for fault in result.faults:
+            typer.echo(f"{fault.code}: {fault.where}: expected {fault.expected}, found {fault.found}")
+        verdict = f"{len(result.faults)} fault(s)" if result.faults else "all is right"
+        typer.echo(f"{result.segments:,} segment(s), {result.events:,} event(s), head {result.head[:16]}: {verdict}.")
+    if result.faults:
+        raise typer.Exit(1)
+
+
+def rebuild(project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
+    """Throw the projections away and fold the whole log again; the tables come out the same."""
+    from clearwell.application import projecting
+
+    with opened(project) as workspace:
+        total = workspace.log().last_sequence
+        with meter("events", total or None) as shown:
+            count = projecting.rebuild(workspace, shown.advance)
+    if as_json:
+        print_json({"events": count})
+    else:
+        typer.echo(f"{count:,} event(s) folded again.")

@@ -1,0 +1,30 @@
+"""Every exception a caller can meet: one root, three branches, stable codes.
+
+Bad data is never an exception here; it is a rejection or a finding, returned and stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ClearwellError(Exception):
+    """The root. `code` is stable and machine-readable; `details` holds one line per particular."""
+
+    def __init__(self, code: str, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = tuple(details)
+
+
+class UsageError(ClearwellError):
+    """The caller asked for something that does not exist or cannot be meant (exit code 2)."""
+
+
+class DataError(ClearwellError):
+    """The model, the settings or the data have problems that must be mended first (exit code 1)."""
+
+
+class StorageError(ClearwellError):
+    """Files or the catalog cannot be read or written as they must be (exit code 3)."""

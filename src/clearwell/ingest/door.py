@@ -1,0 +1,215 @@
+"""The door: takes batches of records, and answers when what they brought is durable.
+
+Order of a commit: the segment's file and folder are synced, then one catalog transaction holds the manifest row and the
+refused records, then the caller is told. A crash before the transaction leaves nothing but a file that no row names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from clearwell.catalog import manifest, quarantine
+from clearwell.catalog.database import Database
+from clearwell.errors import StorageError
+from clearwell.flows.model import Model
+from clearwell.ingest.batches import Batch, first_applicable
+from clearwell.ingest.duplicates import deduplicate
+from clearwell.ingest.identities import Identities
+from clearwell.ledger.posting import Posted, post
+from clearwell.ledger.validation import Rules, validate
+from clearwell.log.manifest import GENESIS, Segment
+from clearwell.log.reader import LogReader
+from clearwell.log.writer import write_segment
+from clearwell.values import columns
+from clearwell.values.currencies import Currencies
+from clearwell.values.times import INSTANT, stored_text
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of records. The sequences are None when nothing was accepted."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+
+    def __add__(self, later: Receipt) -> Receipt:
+        return Receipt(
+            self.accepted + later.accepted,
+            self.duplicates + later.duplicates,
+            self.quarantined + later.quarantined,
+            later.first_sequence if self.first_sequence is None else self.first_sequence,
+            self.last_sequence if later.last_sequence is None else later.last_sequence,
+        )
+
+
+@dataclass(frozen=True)
+class DoorOptions:
+    """What the door needs to know: where the log is, what is in force, and the clock."""
+
+    log_folder: Path
+    identity_folder: Path
+    model: Model
+    in_force_since: datetime
+    currencies: Currencies
+    future_limit: timedelta
+    clock: Callable[[], datetime]
+
+
+class Door:
+    """The one writer of a log. Use it inside `single_writer`."""
+
+    def __init__(self, catalog: Database, reader: LogReader, options: DoorOptions) -> None:
+        """`reader` sees the whole log as it is now."""
+        self._catalog = catalog
+        self._options = options
+        self._segments = list(reader.segments)
+        self._identities = Identities(options.identity_folder, reader)
+
+    @property
+    def log(self) -> LogReader:
+        """The log with everything committed so far."""
+        return LogReader(self._options.log_folder, self._segments)
+
+    def take(self, batch: Batch) -> tuple[Receipt, Posted | None]:
+        """Take a batch in. On return, its accepted events are durable and its refused records are in quarantine.
+
+        Returns the receipt, and the entries of the accepted events (None when there are none), for projections.
+        Raises StorageError when the disk or the catalog refuses; then nothing of the batch is acknowledged, and it can
+        be taken again.
+        """
+        recorded_at = self._next_instant()
+        rules = Rules(self._options.model, self._options.currencies, recorded_at, self._options.future_limit)
+        validated = validate(batch.records, rules)
+        rejections = first_applicable(batch.rejections, validated.rejections)
+        events = validated.events
+        if not batch.rejections.is_empty():
+            events = events.join(rejections, on="position", how="anti", maintain_order="left")
+        told_apart = deduplicate(events, self._identities, self.log)
+        refused = _with_origin(batch, pl.concat([rejections, told_apart.conflicts]).sort("position"))
+        receipt = Receipt(duplicates=told_apart.duplicates, quarantined=len(refused))
+        if told_apart.fresh.is_empty():
+            with self._catalog.write() as connection:
+                quarantine.put_aside(connection, refused, stored_text(recorded_at))
+            return receipt, None
+        return self._commit(told_apart.fresh, refused, recorded_at, receipt)
+
+    def _commit(
+        self,
+        fresh: pl.DataFrame,
+        refused: list[tuple[quarantine.Reason, bytes]],
+        recorded_at: datetime,
+        receipt: Receipt,
+    ) -> tuple[Receipt, Posted]:
+        first = self._segments[-1].last_sequence + 1 if self._segments else 1
+        events = self._as_recorded(fresh, first, recorded_at)
+        posted = post(events, {self._options.model.version: self._options.model})
+        segment = self._written(events, posted, recorded_at)
+        with self._catalog.write() as connection:
+            manifest.append_segment(connection, segment.__dict__)
+            quarantine.put_aside(connection, refused, stored_text(recorded_at))
+        self._segments.append(segment)
+        self._identities.add(fresh["identity_hash"].to_numpy(), first)
+        accepted = replace(receipt, accepted=events.height, first_sequence=first, last_sequence=segment.last_sequence)
+        return accepted, posted
+
+    def _as_recorded(self, fresh: pl.DataFrame, first: int, recorded_at: datetime) -> pl.DataFrame:
+        """The events as the log keeps them: with their place, the system time, and the model they are posted under."""
+        model = self._options.model
+        flows = {name: event.flow for name, event in model.event_types.items()}
+        properties = sorted(name for name in fresh.columns if name.startswith(columns.PROPERTY_PREFIX))
+        amounts = columns.names_with_prefix(fresh.columns, columns.AMOUNT_PREFIX)
+        others = [columns.OTHER_PROPERTIES] if columns.OTHER_PROPERTIES in fresh.columns else []
+        pairs = [
+            name
+            for amount in sorted(amounts)
+            for name in (columns.amount_column(amount), columns.currency_column(amount))
+        ]
+        return fresh.select(
+            pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("sequence"),
+            pl.lit(recorded_at, dtype=INSTANT).alias("recorded_at"),
+            pl.col("type").replace_strict(flows, return_dtype=pl.String).alias("flow"),
+            *columns.ENVELOPE,
+            pl.lit(model.version).alias("model_version"),
+            *properties,
+            *pairs,
+            *others,
+        )
+
+    def _written(self, events: pl.DataFrame, posted: Posted, recorded_at: datetime) -> Segment:
+        last = self._segments[-1] if self._segments else None
+        number = last.number + 1 if last else 1
+        try:
+            file = write_segment(self._options.log_folder, number, events)
+        except OSError as error:
+            raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
+        times = events.select(first=pl.col("effective_at").min(), last=pl.col("effective_at").max()).row(0)
+        return Segment(
+            number=number,
+            first_sequence=events["sequence"][0],
+            last_sequence=events["sequence"][-1],
+            event_count=events.height,
+            entry_count=posted.entry_count,
+            recorded_at=stored_text(recorded_at),
+            first_effective_at=stored_text(times[0]),
+            last_effective_at=stored_text(times[1]),
+            moved=json.dumps({currency: str(total) for currency, total in posted.moved().items()}, sort_keys=True),
+            model_version=self._options.model.version,
+            file_name=file.name,
+            file_bytes=file.bytes,
+            file_sha256=file.sha256,
+            previous_hash=last.hash if last else GENESIS,
+        ).sealed()
+
+    def _next_instant(self) -> datetime:
+        """Now, but later than the last segment and the model, so that the system time alone names what was known."""
+        known = [self._options.in_force_since]
+        if self._segments:
+            known.append(datetime.fromisoformat(self._segments[-1].recorded_at))
+        return max(self._options.clock(), max(known) + timedelta(microseconds=1))
+
+
+@contextmanager
+def single_writer(path: Path) -> Iterator[None]:
+    """Hold the lock of the log's one writer. Raises StorageError when another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                "writer_busy", "another process is writing to this log; try again when it has finished"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _with_origin(batch: Batch, rejections: pl.DataFrame) -> list[tuple[quarantine.Reason, bytes]]:
+    rows = list(rejections.iter_rows(named=True))
+    records = batch.raw([row["position"] for row in rows])
+    return [
+        (
+            quarantine.Reason(
+                code=row["code"],
+                field=row["field"],
+                expected=row["expected"],
+                found=row["found"],
+                source=batch.source,
+                line=int(batch.lines[row["position"]]),
+            ),
+            record,
+        )
+        for row, record in zip(rows, records, strict=True)
+    ]

@@ -1,0 +1,113 @@
+"""Tells new events from repeated ones. Identity is (producer, id), and equality is of the whole content.
+
+The same content again is a duplicate, and is counted. Other content under a known identity is a conflict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from clearwell.ingest.identities import Identities, identity_hash
+from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
+from clearwell.log.reader import LogReader
+
+_NOT_CONTENT = {
+    "position",
+    "sequence",
+    "recorded_at",
+    "flow",
+    "model_version",
+    "identity_hash",
+    "producer",
+    "id",
+}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Deduplicated:
+    """`fresh` are the new events in input order, with `identity_hash`; `conflicts` is a frame of rejections."""
+
+    fresh: pl.DataFrame
+    duplicates: int
+    conflicts: pl.DataFrame
+
+
+def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader) -> Deduplicated:
+    """Split validated `events` (with `position`) into new, repeated and conflicting ones."""
+    hashed = events.with_columns(identity_hash())
+    against_log = _against_log(hashed, known, log)
+    unknown = (
+        hashed if against_log.is_empty() else hashed.join(against_log, on="position", how="anti", maintain_order="left")
+    )
+    against_batch = _against_batch(unknown)
+    fresh = (
+        unknown
+        if against_batch.is_empty()
+        else unknown.join(against_batch, on="position", how="anti", maintain_order="left")
+    )
+    seen = pl.concat([against_log, against_batch])
+    return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
+
+
+_SEEN_SCHEMA = {"position": pl.Int64, "differs": pl.String, "where": pl.String}
+
+
+def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader) -> pl.DataFrame:
+    """The events whose identity is in the log, with the names of the fields that differ there ('' when none does)."""
+    places, sequences = known.matches(hashed["identity_hash"].to_numpy())
+    if not len(places):
+        return pl.DataFrame(schema=_SEEN_SCHEMA)
+    candidates = hashed[places].with_columns(sequence=pl.Series(sequences))
+    return _compared(
+        candidates,
+        log.at(np.unique(sequences)),
+        ["sequence", "producer", "id"],
+        pl.format("sequence {}", "sequence"),
+    )
+
+
+def _against_batch(hashed: pl.DataFrame) -> pl.DataFrame:
+    """The events whose identity came earlier in this batch."""
+    suspects = hashed.filter(pl.col("identity_hash").is_duplicated())
+    if suspects.is_empty():
+        return pl.DataFrame(schema=_SEEN_SCHEMA)
+    firsts = suspects.unique(["producer", "id"], keep="first", maintain_order=True)
+    repeats = suspects.join(firsts.select("position"), on="position", how="anti", maintain_order="left")
+    return _compared(repeats, firsts.drop("position"), ["producer", "id"], pl.lit("the same batch"))
+
+
+def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where: pl.Expr) -> pl.DataFrame:
+    """Join on the full identity, and name the content columns that differ."""
+    content = sorted((set(events.columns) | set(others.columns)) - _NOT_CONTENT)
+    given = [name for name in content if name in events.columns]
+    mine = events.select("position", *keys, *(pl.col(name).alias(f"mine_{name}") for name in given))
+    theirs = others.select(*keys, *(pl.col(name).alias(f"theirs_{name}") for name in content if name in others.columns))
+    joined = mine.join(theirs, on=keys, how="inner", maintain_order="left")
+    missing = pl.lit(None)
+    differs = [
+        pl.when(
+            ~(pl.col(f"mine_{name}") if name in events.columns else missing).eq_missing(
+                pl.col(f"theirs_{name}") if name in others.columns else missing
+            )
+        ).then(pl.lit(name))
+        for name in content
+    ]
+    named = pl.concat_list(differs).list.drop_nulls().list.head(_SHOWN).list.join(", ")
+    return joined.select("position", named.alias("differs"), where.alias("where")).cast(_SEEN_SCHEMA)
+
+
+def _conflicts(seen: pl.DataFrame) -> pl.DataFrame:
+    conflicts = seen.filter(pl.col("differs") != "")
+    if conflicts.is_empty():
+        return no_rejections()
+    return conflicts.select(
+        "position",
+        code=pl.lit(RejectionCode.EVENT_ID_CONFLICT.value),
+        field=pl.lit("id"),
+        expected=pl.format("the content of the event with this id in {}", "where"),
+        found=pl.format("other values of {}", "differs"),
+    ).select(*SCHEMA)

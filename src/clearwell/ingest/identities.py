@@ -1,0 +1,133 @@
+"""Which events are in the log already: 64-bit hashes of (producer, id) with the sequence of each, in sorted runs.
+
+A hash only suggests; whoever asks confirms on the full identity. The runs are derived from the log: they are rebuilt
+when they are missing, and when Polars or the processor would compute other hashes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from clearwell.ledger.fold import hash_fingerprint
+from clearwell.log.reader import LogReader
+
+Hashes = npt.NDArray[np.uint64]
+Sequences = npt.NDArray[np.int64]
+
+STORED_AT = 1 << 20
+"""So many identities in memory are written to a run on disk."""
+
+LARGEST_RUN = 1 << 23
+"""Runs are merged up to this many identities."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Identities of the sequences `first` to `last`: row 0 the hashes, sorted; row 1 the sequences."""
+
+    first: int
+    last: int
+    rows: npt.NDArray[Any]
+
+    def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
+        """Pairs (place in `wanted`, sequence) of equal hashes."""
+        hashes = self.rows[0]
+        left = np.searchsorted(hashes, wanted, side="left")
+        hit = np.flatnonzero(hashes[np.minimum(left, len(hashes) - 1)] == wanted)
+        right = np.searchsorted(hashes, wanted[hit], side="right")
+        counts = right - left[hit]
+        places = np.repeat(hit, counts)
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return places, self.rows[1][np.repeat(left[hit], counts) + offsets].astype(np.int64)
+
+
+def identity_hash() -> pl.Expr:
+    """The hash of an event's identity."""
+    return (pl.col("id").hash(4) ^ pl.col("producer").hash(5)).alias("identity_hash")
+
+
+class Identities:
+    """The identities of every event of a log, kept up to date by its one writer."""
+
+    def __init__(self, folder: Path, reader: LogReader) -> None:
+        """Load the runs in `folder`, and read from the log what they do not cover."""
+        self._folder = folder
+        self._fingerprint = f"{hash_fingerprint():016x}"
+        self._runs = self._stored_runs(reader.last_sequence)
+        for segment, events in reader.after(self._last(), ["sequence", "producer", "id"]):
+            hashes = events.select(identity_hash()).to_series().to_numpy()
+            self.add(hashes, segment.last_sequence - len(hashes) + 1)
+
+    def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
+        """Pairs (place in `wanted`, sequence in the log) whose hashes are equal."""
+        found = [run.matches(wanted) for run in self._runs]
+        if not found:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        return np.concatenate([places for places, _ in found]), np.concatenate([sequences for _, sequences in found])
+
+    def add(self, hashes: Hashes, first_sequence: int) -> None:
+        """Take in the identities of the events from `first_sequence` on, which follow the last ones taken in."""
+        sequences = np.arange(first_sequence, first_sequence + len(hashes), dtype=np.uint64)
+        order = np.argsort(hashes)
+        rows = np.stack([hashes[order], sequences[order]])
+        self._runs.append(_Run(first_sequence, first_sequence + len(hashes) - 1, rows))
+        self._tidy()
+
+    def _last(self) -> int:
+        return self._runs[-1].last if self._runs else 0
+
+    def _tidy(self) -> None:
+        """Merge neighbours of like size, so that few runs are searched; store the merged ones that are large."""
+        while len(self._runs) > 1:
+            before, newest = self._runs[-2:]
+            older, newer = before.rows.shape[1], newest.rows.shape[1]
+            if newer * 4 < older or newer + older > LARGEST_RUN:
+                break
+            both = np.concatenate([before.rows, newest.rows], axis=1)
+            merged = _Run(before.first, newest.last, both[:, np.argsort(both[0], kind="stable")])
+            self._runs[-2:] = [merged]
+            self._remove(before)
+        newest = self._runs[-1]
+        if newest.rows.shape[1] >= STORED_AT:
+            self._runs[-1] = self._stored(newest)
+
+    def _path(self, run: _Run) -> Path:
+        return self._folder / f"identities-{self._fingerprint}-{run.first:016d}-{run.last:016d}.npy"
+
+    def _stored(self, run: _Run) -> _Run:
+        path = self._path(run)
+        if not path.exists():
+            aside = path.with_suffix(".part")
+            with aside.open("wb") as file:
+                np.save(file, run.rows)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        return _Run(run.first, run.last, np.load(path, mmap_mode="r"))
+
+    def _remove(self, run: _Run) -> None:
+        self._path(run).unlink(missing_ok=True)
+
+    def _stored_runs(self, last_sequence: int) -> list[_Run]:
+        """The longest row of stored runs from sequence 1 on; every other file here is left over, and removed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        by_first: dict[int, tuple[int, Path]] = {}
+        for path in sorted(self._folder.glob(f"identities-{self._fingerprint}-*.npy")):
+            first, last = map(int, path.stem.split("-")[2:])
+            by_first[first] = max(by_first.get(first, (0, path)), (last, path))
+        runs: list[_Run] = []
+        used: set[Path] = set()
+        while (found := by_first.get(runs[-1].last + 1 if runs else 1)) and found[0] <= last_sequence:
+            last, path = found
+            runs.append(_Run(runs[-1].last + 1 if runs else 1, last, np.load(path, mmap_mode="r")))
+            used.add(path)
+        for path in set(self._folder.iterdir()) - used:
+            path.unlink()
+        return runs

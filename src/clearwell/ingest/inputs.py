@@ -1,0 +1,163 @@
+"""Finds the right reader for an input: by its name's endings, through gzip and zstd, from files, standard input, SQL."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import duckdb
+import pyarrow as pa
+
+from clearwell.errors import DataError, UsageError
+from clearwell.flows.model import Model
+from clearwell.ingest import tables
+from clearwell.ingest.batches import Batch
+from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
+
+FORMATS = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+"""File ending to format; `.gz` and `.zst` may follow for all but Parquet."""
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file (or `-`) in a format, or a source: a name and its SQL. `size` is in bytes, or None when unknown."""
+
+    name: str
+    format: str
+    compression: str = ""
+    sql: str = ""
+    size: int | None = None
+
+
+def file_input(name: str, format_name: str | None = None) -> Input:
+    """The input that the path `name` (or `-` for standard input, NDJSON) means. Raises UsageError when it cannot be."""
+    if name == STANDARD_INPUT:
+        return Input(name, format_name or "ndjson")
+    path = Path(name)
+    endings = [ending.lower() for ending in path.suffixes]
+    compression = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}.get(endings[-1] if endings else "", "")
+    ending = (endings[:-1] if compression else endings)[-1:]
+    found = format_name or FORMATS.get(ending[0] if ending else "")
+    if found not in {*FORMATS.values()}:
+        raise UsageError(
+            "format_unknown",
+            f"{name}: expected one of {', '.join(FORMATS)} (with .gz or .zst), or --input-format, found {path.name!r}",
+        )
+    if not path.is_file():
+        raise UsageError("file_not_found", f"{name}: there is no such file")
+    return Input(name, found, compression, size=path.stat().st_size)
+
+
+def source_inputs(folder: Path) -> list[Input]:
+    """The sources of a project: `sources/NAME.sql`, in order of name."""
+    return [
+        Input(f"source {path.stem}", "sql", sql=path.read_text(encoding="utf-8"))
+        for path in sorted((folder / "sources").glob("*.sql"))
+    ]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How inputs are read: rows per batch, the largest record in bytes, and what sources see."""
+
+    batch_rows: int
+    record_bytes: int
+    folder: Path
+    variables: Mapping[str, str]
+
+
+def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
+    """Yield the batches of an input, each with the share of the input that has been read (0 where nobody can know).
+
+    Raises DataError when it is not in its format, when a source's SQL fails, or when a file it reads is absent.
+    """
+    if source.format == "sql":
+        yield from ((batch, 0.0) for batch in _read_sql(source, model, options))
+    elif source.format == "parquet":
+        with Path(source.name).open("rb") as file:
+            count = 0
+            for batch, rows in tables.read_parquet(file, source.name, model, options.batch_rows):
+                count += batch.records.height
+                yield batch, count / rows
+    else:
+        with sys.stdin.buffer if source.name == STANDARD_INPUT else Path(source.name).open("rb") as file:
+            try:
+                for batch in _read_stream(_plain(file, source), source, model, options):
+                    yield batch, file.tell() / source.size if source.size else 0.0
+            except (EOFError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                kind = source.compression or source.format
+                raise DataError("input_damaged", f"{source.name}: expected sound {kind}, found: {error}") from error
+
+
+def _read_stream(stream: BinaryIO, source: Input, model: Model, options: ReadOptions) -> Iterator[Batch]:
+    if source.format == "ndjson":
+        yield from NdjsonReader(model, NdjsonOptions(record_bytes=options.record_bytes)).read(stream, source.name)
+    elif source.format == "csv":
+        yield from tables.read_csv(stream, source.name, model)
+    else:
+        yield from tables.read_arrow(stream, source.name, model, options.batch_rows)
+
+
+def _plain(file: BinaryIO, source: Input) -> BinaryIO:
+    if source.compression == "gzip":
+        return cast("BinaryIO", gzip.open(file, "rb"))
+    if source.compression == "zstd":
+        return cast("BinaryIO", io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), 1 << 20))
+    return file
+
+
+def _read_sql(source: Input, model: Model, options: ReadOptions) -> Iterator[Batch]:
+    database = duckdb.connect()
+    try:
+        database.execute("SET file_search_path = ?", [str(options.folder)])
+        database.execute("SET TimeZone = 'UTC'")
+        for name, value in options.variables.items():
+            database.execute(f"SET VARIABLE {duckdb_name(name)} = ?", [value])
+        reader = database.execute(_single_select(source)).to_arrow_reader(options.batch_rows)
+        yield from tables.read_rows(reader, reader.schema, source.name, model)
+    except duckdb.IOException as error:
+        raise DataError(
+            "source_input_missing", f"{source.name}: its input cannot be read: {_first_line(error)}"
+        ) from error
+    except duckdb.Error as error:
+        raise DataError("source_failed", f"{source.name}: {_first_line(error)}") from error
+    finally:
+        database.close()
+
+
+def _single_select(source: Input) -> str:
+    try:
+        statements = duckdb.extract_statements(source.sql)
+    except duckdb.Error as error:
+        raise DataError("source_invalid", f"{source.name}: {_first_line(error)}") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise DataError("source_invalid", f"{source.name}: expected one SELECT, found {len(statements)} statement(s)")
+    return source.sql
+
+
+def duckdb_name(name: str) -> str:
+    """A name quoted for DuckDB."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

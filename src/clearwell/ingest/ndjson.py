@@ -1,0 +1,366 @@
+"""Reads NDJSON in the wire format: one JSON object per line, columns out.
+
+DuckDB parses whole blocks of lines. The keys that a line has are looked at once per distinct set of keys, not per line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from clearwell.errors import DataError
+from clearwell.flows.model import Model
+from clearwell.ingest.batches import Batch, rejections_frame
+from clearwell.ledger.rejections import RejectionCode
+from clearwell.values import columns
+
+_TEXT_FIELDS = ("type", "id", "producer", "effective_at", "occurred_at", "currency")
+_FIELDS = (*_TEXT_FIELDS, "properties", "amounts")
+_NAME_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class NdjsonOptions:
+    """Sizes in bytes: of the blocks read at a time, of the largest record accepted, and of the largest one kept."""
+
+    block_bytes: int = 48 << 20
+    record_bytes: int = 1_000_000
+    kept_bytes: int = 256 << 20
+
+
+@dataclass
+class _Shape:
+    """What the keys of a line say about it."""
+
+    faults: list[tuple[RejectionCode, str, str, str]] = field(default_factory=list)
+    unknown_properties: tuple[str, ...] = ()
+    short_amounts: bool = False
+    empty: bool = False
+
+
+class NdjsonReader:
+    """Turns a stream of lines into batches. One reader may serve many streams of one model."""
+
+    def __init__(self, model: Model, options: NdjsonOptions) -> None:
+        self._options = options
+        self._properties = frozenset(model.property_names)
+        self._amounts = model.amount_names
+        self._database = duckdb.connect()
+        self._database.execute("SET preserve_insertion_order = true")
+        self._shapes: dict[str, _Shape] = {}
+        paths = ["$", "$.properties", "$.amounts", *(f"$.amounts.{name}" for name in self._amounts)]
+        long_amount = {"value": "VARCHAR", "currency": "VARCHAR"}
+        envelope: dict[str, Any] = dict.fromkeys(_TEXT_FIELDS, "VARCHAR")
+        if self._properties:
+            envelope["properties"] = dict.fromkeys(sorted(self._properties), "VARCHAR")
+        envelope["amounts"] = dict.fromkeys(self._amounts, long_amount)
+        self._structure = json.dumps(envelope)
+        self._short_structure = json.dumps({"amounts": dict.fromkeys(self._amounts, "VARCHAR")})
+        self._paths = paths
+
+    def read(self, stream: BinaryIO, source: str) -> Iterator[Batch]:
+        """Yield the batches of `stream`; `source` names it in quarantine. Blank lines do not count as records."""
+        line = 1
+        for block in _blocks(stream, self._options):
+            starts, ends = _line_bounds(block)
+            yield self._batch(block, starts, ends, line, source)
+            line += len(starts)
+
+    def _batch(self, block: bytes, starts: Any, ends: Any, first_line: int, source: str) -> Batch:
+        lengths = ends - starts
+        lines = np.arange(first_line, first_line + len(starts), dtype=np.int64)
+        texts, unreadable = _texts(block, starts, ends)
+        table = pl.DataFrame({"position": np.arange(len(starts), dtype=np.int64), "text": texts})
+        too_large = np.flatnonzero(lengths > self._options.record_bytes)
+        rejections = [
+            rejections_frame(
+                too_large,
+                RejectionCode.RECORD_TOO_LARGE,
+                field="record",
+                expected=f"at most {self._options.record_bytes} bytes",
+                found=[f"{length} bytes" for length in lengths[too_large]],
+            ),
+            rejections_frame(
+                unreadable,
+                RejectionCode.RECORD_UNREADABLE,
+                field="record",
+                expected="UTF-8",
+                found="other bytes",
+            ),
+        ]
+        keep = np.ones(len(starts), dtype=np.bool_)
+        keep[too_large] = False
+        keep[unreadable] = False
+        kept = table.filter(pl.Series(keep))
+        if (lengths <= 2).any():
+            kept = kept.filter(pl.col("text").str.strip_chars() != "")
+        records, faults = self._parse(kept)
+
+        def raw(positions: Sequence[int]) -> list[bytes]:
+            return [block[starts[place] : ends[place]].rstrip(b"\r\n") for place in positions]
+
+        return Batch(source, records, pl.concat([*rejections, *faults]), lines, raw)
+
+    def _parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        try:
+            parsed = self._parsed(lines)
+        except duckdb.InvalidInputException:
+            valid = self._column("SELECT json_valid(text) FROM lines ORDER BY position", lines, [])
+            bad = lines.filter(~valid)
+            texts = bad["text"].str.strip_chars().str.slice(0, 80)
+            fault = rejections_frame(
+                bad["position"],
+                RejectionCode.RECORD_UNREADABLE,
+                field="record",
+                expected="a JSON object",
+                found=texts,
+            )
+            records, faults = self._parse(lines.filter(valid))
+            return records, [fault, *faults]
+        return self._examined(parsed, lines)
+
+    def _parsed(self, lines: pl.DataFrame) -> pl.DataFrame:
+        query = (
+            "SELECT position, unnest(from_json(text, ?), recursive := false), "
+            "to_json(json_keys(text, ?))::VARCHAR AS shape FROM lines ORDER BY position"
+        )
+        return self._frame(query, lines, [self._structure, self._paths])
+
+    def _examined(self, parsed: pl.DataFrame, lines: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Flatten the parsed records; find faults that show in the keys, and values that are objects in disguise."""
+        records = self._flattened(parsed)
+        faults: list[pl.DataFrame] = []
+        shapes = parsed["shape"]
+        unreadable: list[int] = []
+        for text in shapes.unique().to_list():
+            shape = self._shapes.get(text) or self._shape(text)
+            if not (shape.faults or shape.unknown_properties or shape.short_amounts or shape.empty):
+                continue
+            positions = parsed.filter(shapes == text)["position"]
+            for code, name, expected, found in shape.faults:
+                faults.append(rejections_frame(positions, code, field=name, expected=expected, found=found))
+            if shape.short_amounts:
+                records = self._with_short_amounts(records, lines, positions)
+            if shape.unknown_properties:
+                records = self._with_other_properties(records, lines, positions, shape.unknown_properties)
+            if shape.empty:
+                unreadable += positions.to_list()
+        faults += self._not_objects(unreadable, lines)
+        faults += self._nested_values(records, lines)
+        fatal = (
+            pl.concat(faults).filter(pl.col("code") == RejectionCode.RECORD_UNREADABLE)["position"] if faults else []
+        )
+        return records.filter(~pl.col("position").is_in(fatal)), faults
+
+    def _flattened(self, parsed: pl.DataFrame) -> pl.DataFrame:
+        wanted: list[pl.Expr] = [pl.col("position"), *map(pl.col, _TEXT_FIELDS)]
+        properties, amounts = pl.col("properties").struct, pl.col("amounts").struct
+        wanted += [properties.field(name).alias(columns.property_column(name)) for name in sorted(self._properties)]
+        for name in self._amounts:
+            amount = amounts.field(name).struct
+            wanted.append(amount.field("value").alias(columns.amount_column(name)))
+            wanted.append(amount.field("currency").alias(columns.currency_column(name)))
+        other = pl.lit(None, dtype=pl.String).alias(columns.OTHER_PROPERTIES)
+        return parsed.select(*wanted, other)
+
+    def _shape(self, text: str) -> _Shape:
+        """Examine one set of keys: those of the record, its properties, its amounts, and of each amount."""
+        top, properties, amounts, *each = [keys or [] for keys in json.loads(text)]
+        shape = _Shape(empty=not top)
+        for where, keys in (("", top), ("properties.", properties), ("amounts.", amounts)):
+            for name, count in Counter(keys).items():
+                if count > 1:
+                    shape.faults.append(
+                        (
+                            RejectionCode.FIELD_REPEATED,
+                            where + name[:_NAME_LIMIT],
+                            "each key once",
+                            f"{count} times",
+                        )
+                    )
+        expected = "one of " + ", ".join(_FIELDS)
+        for name in top:
+            if name not in _FIELDS:
+                shape.faults.append((RejectionCode.FIELD_UNKNOWN, name[:_NAME_LIMIT], expected, name[:_NAME_LIMIT]))
+        for name in amounts:
+            if name not in self._amounts:
+                expected = "an amount that a move uses: " + ", ".join(self._amounts)
+                shape.faults.append(
+                    (
+                        RejectionCode.AMOUNT_UNKNOWN,
+                        f"amounts.{name[:_NAME_LIMIT]}",
+                        expected,
+                        name[:_NAME_LIMIT],
+                    )
+                )
+        for name, keys in zip(self._amounts, each, strict=True):
+            self._examine_amount(shape, name, keys, present=name in amounts)
+        shape.unknown_properties = tuple(sorted(set(properties) - self._properties))
+        if len(self._shapes) < 10_000:
+            self._shapes[text] = shape
+        return shape
+
+    @staticmethod
+    def _examine_amount(shape: _Shape, name: str, keys: list[str], *, present: bool) -> None:
+        if present and not keys:
+            shape.short_amounts = True
+        for key, count in Counter(keys).items():
+            where = f"amounts.{name}.{key[:_NAME_LIMIT]}"
+            if count > 1:
+                shape.faults.append((RejectionCode.FIELD_REPEATED, where, "each key once", f"{count} times"))
+            if key not in ("value", "currency"):
+                shape.faults.append((RejectionCode.FIELD_UNKNOWN, where, "value or currency", key[:_NAME_LIMIT]))
+
+    def _with_short_amounts(self, records: pl.DataFrame, lines: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
+        """Fill in the amounts that are bare numbers, for which the long structure gave nothing."""
+        chosen = lines.filter(pl.col("position").is_in(positions.implode()))
+        query = "SELECT position, unnest(from_json(text, ?).amounts) FROM lines ORDER BY position"
+        bare = self._frame(query, chosen, [self._short_structure])
+        renamed = bare.rename({name: f"bare_{name}" for name in self._amounts})
+        filled = [
+            pl.coalesce(columns.amount_column(name), f"bare_{name}").alias(columns.amount_column(name))
+            for name in self._amounts
+        ]
+        return (
+            records.join(renamed, on="position", how="left", maintain_order="left")
+            .with_columns(filled)
+            .select(records.columns)
+        )
+
+    def _with_other_properties(
+        self, records: pl.DataFrame, lines: pl.DataFrame, positions: pl.Series, names: Sequence[str]
+    ) -> pl.DataFrame:
+        """Keep the properties that no event type declares, as one JSON object with sorted keys."""
+        chosen = lines.filter(pl.col("position").is_in(positions.implode()))
+        pairs = ", ".join("?, json_extract(text, ?)" for _ in names)
+        values = [part for name in names for part in (name, f"/properties/{_pointer(name)}")]
+        others = self._frame(f"SELECT position, json_object({pairs})::VARCHAR AS others FROM lines", chosen, values)
+        filled = pl.coalesce("others", columns.OTHER_PROPERTIES).alias(columns.OTHER_PROPERTIES)
+        return (
+            records.join(others, on="position", how="left", maintain_order="left")
+            .with_columns(filled)
+            .select(records.columns)
+        )
+
+    def _not_objects(self, positions: Sequence[int], lines: pl.DataFrame) -> list[pl.DataFrame]:
+        if not positions:
+            return []
+        chosen = lines.filter(pl.col("position").is_in(positions))
+        query = "SELECT position, lower(json_type(text)) AS kind FROM lines WHERE json_type(text) <> 'OBJECT'"
+        kinds = self._frame(query, chosen, [])
+        return [
+            rejections_frame(
+                kinds["position"],
+                RejectionCode.RECORD_UNREADABLE,
+                field="record",
+                expected="a JSON object",
+                found=kinds["kind"],
+            )
+        ]
+
+    def _nested_values(self, records: pl.DataFrame, lines: pl.DataFrame) -> list[pl.DataFrame]:
+        """Objects and arrays where a text or a number belongs, and texts where an object does."""
+        faults = []
+        for name in records.columns:
+            column = records[name]
+            if name in ("position", columns.OTHER_PROPERTIES) or column.null_count() == len(column):
+                continue
+            suspects = records.filter(column.str.starts_with("{") | column.str.starts_with("["))["position"]
+            if not suspects.is_empty():
+                path, field_name, code = _place_of(name)
+                query = "SELECT position, lower(json_type(text, ?)) AS kind FROM lines ORDER BY position"
+                kinds = self._frame(query, lines.filter(pl.col("position").is_in(suspects.implode())), [path])
+                nested = kinds.filter(pl.col("kind").is_in(["object", "array"]))
+                faults.append(
+                    rejections_frame(
+                        nested["position"],
+                        code,
+                        field=field_name,
+                        expected="a text or a number",
+                        found=nested["kind"],
+                    )
+                )
+        return faults
+
+    def _frame(self, query: str, lines: pl.DataFrame, parameters: Sequence[object]) -> pl.DataFrame:
+        self._database.register("lines", lines.to_arrow())
+        frame = pl.from_arrow(self._database.execute(query, list(parameters)).to_arrow_table())
+        self._database.unregister("lines")
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def _column(self, query: str, lines: pl.DataFrame, parameters: Sequence[object]) -> pl.Series:
+        return self._frame(query, lines, parameters).to_series()
+
+
+def _place_of(column: str) -> tuple[str, str, RejectionCode]:
+    """The JSON pointer of a column's value in a record, its name for people, and the code of a wrong kind there."""
+    for prefix, outer, inner, code in (
+        (columns.PROPERTY_PREFIX, "properties", "", RejectionCode.PROPERTY_INVALID),
+        (columns.AMOUNT_PREFIX, "amounts", "", RejectionCode.AMOUNT_VALUE_INVALID),
+        (columns.CURRENCY_PREFIX, "amounts", "/currency", RejectionCode.FIELD_INVALID),
+    ):
+        if column.startswith(prefix):
+            name = column.removeprefix(prefix)
+            return f"/{outer}/{name}{inner}", f"{outer}.{name}{inner.replace('/', '.')}", code
+    return f"/{column}", column, RejectionCode.FIELD_INVALID
+
+
+def _pointer(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _blocks(stream: BinaryIO, options: NdjsonOptions) -> Iterator[bytes]:
+    """Whole lines, about a block's size at a time; the last one may lack its line feed."""
+    rest = b""
+    while chunk := stream.read(options.block_bytes):
+        end = chunk.rfind(b"\n") + 1
+        if not end:
+            rest += chunk
+            if len(rest) > options.kept_bytes:
+                raise DataError(
+                    "line_too_long", f"a line is longer than {options.kept_bytes} bytes: this is not NDJSON"
+                )
+            continue
+        yield rest + chunk[:end]
+        rest = chunk[end:]
+    if rest:
+        yield rest
+
+
+def _line_bounds(block: bytes) -> tuple[Any, Any]:
+    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
+    if not len(ends) or ends[-1] != len(block):
+        ends = np.append(ends, len(block))
+    return np.concatenate([[0], ends[:-1]]).astype(np.int64), ends.astype(np.int64)
+
+
+def _texts(block: bytes, starts: Any, ends: Any) -> tuple[pl.Series, list[int]]:
+    """The lines as text, and the positions of those that are not UTF-8 (null among the texts)."""
+    offsets = np.append(starts, ends[-1:]).astype(np.int64)
+    unreadable: list[int] = []
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        lines = [_decoded(block[start:end]) for start, end in zip(starts, ends, strict=True)]
+        unreadable = [position for position, text in enumerate(lines) if text is None]
+        return pl.Series(lines, dtype=pl.String), unreadable
+    array = pa.Array.from_buffers(
+        pa.large_string(), len(starts), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]
+    )
+    return pl.Series(values=pl.from_arrow(array)), unreadable
+
+
+def _decoded(line: bytes) -> str | None:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,120 @@
+"""Posting: events to entries, by the moves of the model that was in force. Every event balances by construction.
+
+An entry is one side of a move: −amount at `from`, +amount at `to`. A move of zero makes no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from clearwell.flows.model import AccountReference, EventType, Model, PropertyValue
+from clearwell.values import columns
+from clearwell.values.accounts import SEPARATOR
+from clearwell.values.times import INSTANT
+
+ACCOUNT = ("account_type", "account", "currency")
+"""What names an account's balance: its type, its key (`values.accounts`), and one currency."""
+
+ENTRY_SCHEMA = {
+    "account_type": pl.String,
+    "account": pl.String,
+    "currency": pl.String,
+    "sequence": pl.Int64,
+    "entry_index": pl.Int16,
+    "effective_at": INSTANT,
+    "recorded_at": INSTANT,
+    "amount": pl.Int64,
+}
+"""Entries: `entry_index` is twice the move's number in its event type, plus one at the `to` side. Log order is
+(`sequence`, `entry_index`)."""
+
+
+@dataclass(frozen=True)
+class Posted:
+    """The entries of a batch, apart by the kind of their accounts. Both frames have `ENTRY_SCHEMA`, in no order."""
+
+    clearing: pl.DataFrame
+    reservoir: pl.DataFrame
+
+    @property
+    def entry_count(self) -> int:
+        """How many entries there are."""
+        return self.clearing.height + self.reservoir.height
+
+    def moved(self) -> dict[str, int]:
+        """Per currency, the sum of the values of the moves that made entries: what arrived at the `to` sides."""
+        arrivals = [
+            frame.lazy().filter(pl.col("entry_index") % 2 == 1).select("currency", pl.col("amount").cast(pl.Int128))
+            for frame in (self.clearing, self.reservoir)
+        ]
+        sums = pl.concat(arrivals).group_by("currency").agg(pl.col("amount").sum()).sort("currency").collect()
+        return dict(sums.iter_rows())
+
+
+def post(events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str] | None = None) -> Posted:
+    """The entries of `events`, which have `sequence`, `recorded_at` and `model_version` beside an event's columns.
+
+    `models` holds every version that occurs. With `only`, entries of other account types are left out. An event that
+    its model cannot post is our mistake, and fails loudly.
+    """
+    parts: dict[str, list[pl.DataFrame]] = {"clearing": [], "reservoir": []}
+    for (version, name), part in events.partition_by("model_version", "type", as_dict=True).items():
+        model = models[str(version)]
+        _post_type(part, model.event_types[str(name)], model, parts, only)
+    empty = pl.DataFrame(schema=ENTRY_SCHEMA)
+    return Posted(
+        clearing=pl.concat([empty, *parts["clearing"]]),
+        reservoir=pl.concat([empty, *parts["reservoir"]]),
+    )
+
+
+def _post_type(
+    events: pl.DataFrame,
+    event_type: EventType,
+    model: Model,
+    parts: Mapping[str, list[pl.DataFrame]],
+    only: Collection[str] | None,
+) -> None:
+    def wanted(reference: AccountReference) -> bool:
+        return only is None or reference.account_type in only
+
+    sides = [side for move in event_type.moves for side in (move.source, move.destination)]
+    references = {side.values for side in sides if wanted(side)}
+    key_columns = {values: f"key_{number}" for number, values in enumerate(references)}
+    keyed = events.with_columns(account_key_expression(values).alias(name) for values, name in key_columns.items())
+    for move_index, move in enumerate(event_type.moves):
+        value = pl.col(columns.amount_column(move.amount))
+        for side, (reference, amount) in enumerate(((move.source, -value), (move.destination, value))):
+            if not wanted(reference):
+                continue
+            entries = (
+                keyed.lazy()
+                .filter(value != 0)
+                .select(
+                    account_type=pl.lit(reference.account_type),
+                    account=key_columns[reference.values],
+                    currency=columns.currency_column(move.amount),
+                    sequence="sequence",
+                    entry_index=pl.lit(2 * move_index + side, pl.Int16),
+                    effective_at="effective_at",
+                    recorded_at="recorded_at",
+                    amount=amount,
+                )
+            )
+            parts[model.account_types[reference.account_type].kind].append(entries.collect())
+
+
+def account_key_expression(values: Sequence[PropertyValue]) -> pl.Expr:
+    """The key of an account, for every event: its property values joined in the account type's order."""
+    if not values:
+        return pl.lit("")
+    return pl.concat_str(
+        [
+            pl.lit(item.value) if item.source == "constant" else pl.col(columns.property_column(item.value))
+            for item in values
+        ],
+        separator=SEPARATOR,
+    )

@@ -1,0 +1,285 @@
+"""Decides which records become events. A record is refused with the first code that applies to it, never silently.
+
+Works on whole columns. Checks run in the order of `RejectionCode`, and a row that has been refused is not refused again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from clearwell.flows.model import EventType, Model
+from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
+from clearwell.values import columns, instants, times
+from clearwell.values.currencies import Currencies
+
+ID_BYTES = 256
+PROPERTY_BYTES = 512
+LARGEST_AMOUNT = 2**63 - 1
+
+_CONTROL = r"[\x00-\x1f\x7f]"
+_FOUND_CHARACTERS = 200
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What records are held against: the model in force, the currencies, and the clock."""
+
+    model: Model
+    currencies: Currencies
+    recorded_at: datetime
+    future_limit: timedelta
+
+
+@dataclass(frozen=True)
+class Validated:
+    """`events` are the accepted rows in input order, typed, with `position`; `rejections` has the schema of its module."""
+
+    events: pl.DataFrame
+    rejections: pl.DataFrame
+
+
+class _Verdicts:
+    """Collects refusals. Row numbers are positions in the frame under validation."""
+
+    def __init__(self, positions: pl.Series) -> None:
+        self._positions = positions
+        self._frames: list[pl.DataFrame] = []
+        self.refused: Mask = np.zeros(len(positions), dtype=np.bool_)
+
+    def refuse(
+        self,
+        rows: pl.Series,
+        failed: pl.Series,
+        code: RejectionCode,
+        *,
+        field: str,
+        expected: str,
+        found: str | pl.Series = "nothing",
+    ) -> None:
+        """Refuse the `rows` where `failed` (null counts as failed); `found` is a text, or a column beside `rows`."""
+        if not failed.any() and not failed.null_count():
+            return
+        keep = failed.fill_null(value=True).to_numpy() & ~self.refused[rows.to_numpy()]
+        chosen = rows.filter(pl.Series(keep))
+        found_texts = (
+            pl.repeat(found, len(chosen), eager=True) if isinstance(found, str) else found.filter(pl.Series(keep))
+        )
+        frame = pl.DataFrame(
+            {
+                "position": self._positions.gather(chosen),
+                "code": pl.repeat(code.value, len(chosen), eager=True),
+                "field": pl.repeat(field, len(chosen), eager=True),
+                "expected": pl.repeat(expected, len(chosen), eager=True),
+                "found": found_texts.cast(pl.String).fill_null("nothing").str.slice(0, _FOUND_CHARACTERS),
+            },
+            schema=SCHEMA,
+        )
+        self._frames.append(frame)
+        self.refused[chosen.to_numpy()] = True
+
+    def rejections(self) -> pl.DataFrame:
+        return pl.concat([no_rejections(), *self._frames]).sort("position")
+
+
+def validate(records: pl.DataFrame, rules: Rules) -> Validated:
+    """Hold `records` against `rules`.
+
+    `records` has `position` and any of the columns of `values.columns`; values are text or already typed, null where
+    absent. An event of a type never gets fewer properties and amounts than its moves need.
+    """
+    frame = _with_all_columns(records, rules.model)
+    verdicts = _Verdicts(frame["position"])
+    typed = _typed(frame)
+    _check_envelope(frame, typed, rules, verdicts)
+    parts = typed.with_row_index("row").partition_by("type", as_dict=True)
+    for (name,), part in parts.items():
+        event_type = rules.model.event_types.get(str(name))
+        if event_type is not None:
+            _check_contents(event_type, part, frame, rules, verdicts)
+    accepted = typed if not verdicts.refused.any() else typed.filter(pl.Series(~verdicts.refused))
+    return Validated(_finished(accepted, rules.model), verdicts.rejections())
+
+
+def _with_all_columns(records: pl.DataFrame, model: Model) -> pl.DataFrame:
+    amounts = set(model.amount_names) | set(columns.names_with_prefix(records.columns, columns.AMOUNT_PREFIX))
+    wanted = [
+        *columns.ENVELOPE,
+        *map(columns.property_column, model.property_names),
+        *map(columns.amount_column, sorted(amounts)),
+        *map(columns.currency_column, sorted(amounts)),
+        "currency",
+        columns.OTHER_PROPERTIES,
+    ]
+    missing = [pl.lit(None, dtype=pl.String).alias(name) for name in wanted if name not in records.columns]
+    return records.with_columns(missing).select("position", *wanted)
+
+
+def _typed(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with every column in its event's type; what cannot be converted is null."""
+    changed: list[pl.Series | pl.Expr] = []
+    for name in frame.columns:
+        column = frame[name]
+        if name in ("effective_at", "occurred_at"):
+            changed.append(times.to_instants(column))
+        elif name.startswith(columns.AMOUNT_PREFIX):
+            changed.append(_whole_numbers(column))
+        elif name.startswith(columns.CURRENCY_PREFIX):
+            value = pl.col(columns.AMOUNT_PREFIX + name.removeprefix(columns.CURRENCY_PREFIX))
+            own = pl.coalesce(pl.col(name).cast(pl.String), pl.col("currency").cast(pl.String))
+            changed.append(pl.when(value.is_not_null()).then(own).alias(name))
+        elif name not in ("position", "currency") and column.dtype != pl.String:
+            changed.append(column.cast(pl.String))
+    return frame.with_columns(changed)
+
+
+def _whole_numbers(column: pl.Series) -> pl.Series:
+    if column.dtype.is_float():
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
+    numbers = column.cast(pl.Int64, strict=False)
+    if column.dtype.is_decimal():
+        exact = numbers.cast(column.dtype, strict=False) == column
+        numbers = pl.select(pl.when(exact).then(numbers)).to_series().rename(column.name)
+    return numbers
+
+
+def _check_envelope(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules, verdicts: _Verdicts) -> None:
+    rows = pl.Series(np.arange(frame.height, dtype=np.int64))
+    names, ids = typed["type"], typed["id"]
+    code = RejectionCode
+    producers = {name: event.producer for name, event in rules.model.event_types.items()}
+    verdicts.refuse(rows, names.is_null() | (names == ""), code.TYPE_MISSING, field="type", expected="an event type")
+    expected = "an event type that a flow declares" + _examples(producers)
+    unknown = ~names.is_in(list(producers))
+    verdicts.refuse(rows, unknown, code.EVENT_TYPE_UNKNOWN, field="type", expected=expected, found=names)
+    no_id = ids.is_null() | (ids == "")
+    verdicts.refuse(rows, no_id, code.ID_MISSING, field="id", expected="a text that names the event")
+    bad_id = (ids.str.len_bytes() > ID_BYTES) | ids.str.contains(_CONTROL)
+    expected = f"at most {ID_BYTES} bytes without control characters"
+    verdicts.refuse(rows, bad_id, code.ID_INVALID, field="id", expected=expected, found=ids)
+    _check_producers(rows, typed, producers, verdicts)
+    latest = rules.recorded_at + rules.future_limit
+    limit = f"not after {instants.format_instant(latest)}"
+    for name in ("effective_at", "occurred_at"):
+        statements = (
+            code[f"{name.upper()}_MISSING"],
+            code[f"{name.upper()}_INVALID"],
+            code[f"{name.upper()}_TOO_FAR_AHEAD"],
+        )
+        given, value = frame[name], typed[name]
+        verdicts.refuse(rows, given.is_null(), statements[0], field=name, expected=times.EXPECTED)
+        verdicts.refuse(rows, value.is_null(), statements[1], field=name, expected=times.EXPECTED, found=given)
+        verdicts.refuse(rows, value > latest, statements[2], field=name, expected=limit, found=given)
+
+
+def _check_producers(rows: pl.Series, typed: pl.DataFrame, producers: Mapping[str, str], verdicts: _Verdicts) -> None:
+    given = typed["producer"]
+    if given.null_count() == len(given):
+        return
+    declared = typed["type"].replace_strict(producers, default=None, return_dtype=pl.String)
+    wrong = given.is_not_null() & (given != declared)
+    for name in typed.filter(wrong)["type"].unique().drop_nulls():
+        of_type = wrong & (typed["type"] == name)
+        expected = f"{producers.get(name)!r}, the producer of {name}"
+        verdicts.refuse(
+            rows, of_type, RejectionCode.PRODUCER_MISMATCH, field="producer", expected=expected, found=given
+        )
+
+
+def _check_contents(
+    event_type: EventType, part: pl.DataFrame, frame: pl.DataFrame, rules: Rules, verdicts: _Verdicts
+) -> None:
+    """Check the properties and amounts of the rows in `part`, all of one event type."""
+    rows = part["row"]
+    code = RejectionCode
+    for name in event_type.required_properties:
+        value = part[columns.property_column(name)]
+        field, expected = f"properties.{name}", f"the property that {event_type.name} needs"
+        verdicts.refuse(rows, value.is_null(), code.PROPERTY_MISSING, field=field, expected=expected)
+    expected = f"1 to {PROPERTY_BYTES} bytes of text without control characters"
+    for column in (name for name in part.columns if name.startswith(columns.PROPERTY_PREFIX)):
+        value = part[column]
+        if value.null_count() == len(value):
+            continue
+        bad = (value == "") | (value.str.len_bytes() > PROPERTY_BYTES) | value.str.contains(_CONTROL)
+        field = f"properties.{column.removeprefix(columns.PROPERTY_PREFIX)}"
+        verdicts.refuse(
+            rows,
+            bad.fill_null(value=False),
+            code.PROPERTY_INVALID,
+            field=field,
+            expected=expected,
+            found=value,
+        )
+    _check_amounts(event_type, part, frame, rules, verdicts)
+
+
+def _check_amounts(
+    event_type: EventType, part: pl.DataFrame, frame: pl.DataFrame, rules: Rules, verdicts: _Verdicts
+) -> None:
+    rows = part["row"]
+    code = RejectionCode
+    whole = part.height == frame.height
+    given = {
+        column: frame[column] if whole else frame[column].gather(rows)
+        for column in frame.columns
+        if column.startswith(columns.AMOUNT_PREFIX)
+    }
+    declared = {columns.amount_column(rule.name): rule for rule in event_type.amounts}
+    used = "an amount that a move uses: " + ", ".join(rule.name for rule in event_type.amounts)
+    for column in given.keys() - declared.keys():
+        field = f"amounts.{column.removeprefix(columns.AMOUNT_PREFIX)}"
+        verdicts.refuse(
+            rows,
+            given[column].is_not_null(),
+            code.AMOUNT_UNKNOWN,
+            field=field,
+            expected=used,
+            found=given[column],
+        )
+    for column, rule in declared.items():
+        field, expected = f"amounts.{rule.name}", f"the amount that a move of {event_type.name} uses"
+        verdicts.refuse(rows, given[column].is_null(), code.AMOUNT_MISSING, field=field, expected=expected)
+    for column, rule in declared.items():
+        field, value = f"amounts.{rule.name}", part[column]
+        expected = f"a whole number of minor units within ±{LARGEST_AMOUNT}"
+        bad = value.is_null() | (value < -LARGEST_AMOUNT)
+        verdicts.refuse(rows, bad, code.AMOUNT_VALUE_INVALID, field=field, expected=expected, found=given[column])
+        if not rule.signed:
+            expected = "zero or more, for it is not declared `signed`"
+            verdicts.refuse(rows, value < 0, code.AMOUNT_NEGATIVE, field=field, expected=expected, found=value)
+        _check_currency(rows, part[columns.currency_column(rule.name)], f"{field}.currency", rules, verdicts)
+
+
+def _check_currency(rows: pl.Series, currency: pl.Series, field: str, rules: Rules, verdicts: _Verdicts) -> None:
+    code = RejectionCode
+    expected = "a currency code, here or for the whole event"
+    verdicts.refuse(rows, currency.is_null(), code.AMOUNT_CURRENCY_MISSING, field=field, expected=expected)
+    unknown = ~currency.is_in(list(rules.currencies))
+    expected = "a currency of ISO 4217 or of the settings"
+    verdicts.refuse(rows, unknown, code.AMOUNT_CURRENCY_UNKNOWN, field=field, expected=expected, found=currency)
+
+
+def _finished(events: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Put the producer of the model in, and leave out what only input has and columns that hold nothing."""
+    producers = {name: event.producer for name, event in model.event_types.items()}
+    producer = pl.col("type").replace_strict(producers, default=None, return_dtype=pl.String).alias("producer")
+    frame = events.with_columns(producer).drop("currency")
+    empty = [
+        column.name
+        for column in frame
+        if column.name not in ("position", *columns.ENVELOPE) and column.null_count() == len(column)
+    ]
+    return frame.drop(empty)
+
+
+def _examples(names: Mapping[str, str]) -> str:
+    shown = ", ".join(sorted(names)[:6])
+    return f": {shown}" + (", …" if len(names) > 6 else "")

@@ -1,0 +1,44 @@
+"""Brings the projections up to the log: after a crash, after deletion, and from the very beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import polars as pl
+
+from clearwell.flows.model import Model
+from clearwell.ledger.posting import post
+from clearwell.log.reader import LogReader
+from clearwell.projections.store import ProjectionStore
+
+EVENTS_AT_ONCE = 1_000_000
+"""Small segments are applied together, up to about this many events."""
+
+
+def follow(
+    store: ProjectionStore,
+    log: LogReader,
+    models: Mapping[str, Model],
+    report: Callable[[int], None] = lambda _count: None,
+) -> int:
+    """Apply what the log has beyond the store's applied sequence; returns how many events that was.
+
+    `models` holds every model version in the log; `report` is told the events done, batch by batch.
+    """
+    total = 0
+    for events in _batches(log, store.applied_sequence):
+        store.apply(post(events, models), int(events["sequence"][0]), int(events["sequence"][-1]))
+        total += events.height
+        report(events.height)
+    return total
+
+
+def _batches(log: LogReader, after: int) -> Iterator[pl.DataFrame]:
+    held: list[pl.DataFrame] = []
+    for _segment, events in log.after(after):
+        held.append(events)
+        if sum(frame.height for frame in held) >= EVENTS_AT_ONCE:
+            yield pl.concat(held, how="diagonal")
+            held = []
+    if held:
+        yield pl.concat(held, how="diagonal")

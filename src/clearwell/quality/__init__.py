@@ -1,0 +1,1 @@
+"""The measuring half of data quality: what the figures mean, as named relational steps."""

@@ -1,0 +1,80 @@
+"""The settings of a project: `clearwell.yaml`, read once, frozen, and passed in.
+
+Refuses unknown keys, so that a misspelt setting is never silently ignored.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from clearwell.errors import DataError, UsageError
+
+FILE_NAME = "clearwell.yaml"
+
+
+class Settings(BaseModel):
+    """What a project may set; every key has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    time_zone: str = "UTC"
+    """The zone whose days count as business days."""
+    currencies: dict[str, int] = Field(default_factory=dict)
+    """Currencies beside ISO 4217: code to number of decimals."""
+    variables: dict[str, str] = Field(default_factory=dict)
+    """What sources read with `getvariable('name')`."""
+    data: Path = Path("data")
+    """The folder of log, catalog and projections, relative to the project."""
+    future_limit_days: Annotated[int, Field(ge=0, le=36_500)] = 366
+    """How far ahead of the clock an event's times may lie."""
+    batch_events: Annotated[int, Field(ge=1, le=5_000_000)] = 500_000
+    """The most events that one segment takes."""
+    record_bytes: Annotated[int, Field(ge=1_000, le=64_000_000)] = 1_000_000
+    """The largest record that is read; a larger one goes to quarantine."""
+
+    @property
+    def future_limit(self) -> timedelta:
+        """`future_limit_days` as a duration."""
+        return timedelta(days=self.future_limit_days)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"expected an IANA time zone such as 'Europe/Amsterdam', found {value!r}")
+        return value
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings in `folder`/clearwell.yaml.
+
+    Raises UsageError when the folder is no project, DataError when the file is wrong.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise UsageError(
+            "project_not_found",
+            f"{folder} is not a Clearwell project: expected a file {FILE_NAME} in it. "
+            "Start one with `clearwell init`, or name one with --project.",
+        )
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise DataError("settings_unreadable", f"{path}: expected YAML, found: {error}") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise DataError("settings_invalid", f"{path}: expected a mapping of settings, found {type(content).__name__}")
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        details = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise DataError("settings_invalid", f"{path} has {len(details)} problem(s)", details) from error

@@ -1,0 +1,49 @@
+"""Columns of instants: text or timestamps in, UTC microseconds out. Refuses any time that has no offset from UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+INSTANT = pl.Datetime("us", "UTC")
+"""The type of every instant in a frame."""
+
+EXPECTED = "an ISO 8601 instant with an offset, such as 2026-01-02T03:04:05Z"
+
+_TARGET = pa.timestamp("us", "UTC")
+
+
+def to_instants(column: pl.Series) -> pl.Series:
+    """`column` as UTC instants; null where a value is missing or is no instant.
+
+    Timestamps with a zone are converted. Text must be ISO 8601 with an offset; digits beyond microseconds are cut off.
+    A timestamp without a zone is no instant: nobody could say later which moment was meant.
+    """
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
+        return column.dt.convert_time_zone("UTC").cast(INSTANT)
+    if column.dtype != pl.String:
+        return pl.Series(column.name, [None] * len(column), dtype=INSTANT)
+    try:
+        parsed = pc.cast(column.to_arrow(), _TARGET)
+    except pa.ArrowInvalid:
+        parsed = _parse_around_failures(column.str.replace(r"(\.\d{6})\d+", "$1").to_arrow())
+    return pl.Series(column.name, pl.from_arrow(parsed), dtype=INSTANT)
+
+
+def _parse_around_failures(texts: pa.Array) -> pa.Array:
+    """Halve until the texts that cannot be parsed stand alone; those become null."""
+    try:
+        return pc.cast(texts, _TARGET)
+    except pa.ArrowInvalid:
+        if len(texts) == 1:
+            return pa.nulls(1, _TARGET)
+    middle = len(texts) // 2
+    return pa.concat_arrays([_parse_around_failures(texts[:middle]), _parse_around_failures(texts[middle:])])
+
+
+def stored_text(instant: datetime) -> str:
+    """`instant` as text of one length, so that text sorts as time does: `2026-01-02T03:04:05.000000Z`."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,0 +1,101 @@
+"""Currencies: the list, declarations, and money as text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clearwell.errors import DataError
+from clearwell.values.currencies import ISO_4217, Currencies
+
+CURRENCIES = Currencies({"POINTS": 0, "ETH": 18})
+
+
+@pytest.mark.parametrize(
+    ("code", "exponent"), [("EUR", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("XCG", 2), ("ETH", 18)]
+)
+def test_exponent_is_known(code: str, exponent: int) -> None:
+    """A currency of the list or of the project has its exponent."""
+    assert CURRENCIES[code] == exponent
+
+
+def test_iso_list_has_no_codes_without_exponent() -> None:
+    """Metals and test codes are not currencies; every exponent is one that the standard uses."""
+    assert not {"XAU", "XDR", "XXX", "XTS"} & ISO_4217.keys()
+    assert set(ISO_4217.values()) == {0, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("declared", "code"),
+    [
+        ({"usd": 2}, "currency_code_invalid"),
+        ({"X": 2}, "currency_code_invalid"),
+        ({"X" * 13: 2}, "currency_code_invalid"),
+        ({"COIN": 19}, "currency_exponent_invalid"),
+        ({"COIN": -1}, "currency_exponent_invalid"),
+        ({"COIN": True}, "currency_exponent_invalid"),
+        ({"USD": 3}, "currency_redefined"),
+    ],
+)
+def test_bad_declaration_is_refused(declared: dict[str, int], code: str) -> None:
+    """A declaration that cannot be meant raises with its code."""
+    with pytest.raises(DataError) as raised:
+        Currencies(declared)
+    assert raised.value.code == code
+
+
+def test_same_exponent_again_is_accepted() -> None:
+    """Declaring an ISO currency with its own exponent changes nothing."""
+    assert Currencies({"USD": 2}) == Currencies()
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "text"),
+    [
+        (123456, "USD", "1,234.56"),
+        (1234, "JPY", "1,234"),
+        (-5, "EUR", "-0.05"),
+        (0, "KWD", "0.000"),
+        (-100000000, "USD", "-1,000,000.00"),
+    ],
+)
+def test_format_and_parse_examples(amount_minor: int, currency: str, text: str) -> None:
+    """Money is written with thousands separators and all decimals, and reads back."""
+    assert CURRENCIES.format_minor(amount_minor, currency) == text
+    assert CURRENCIES.parse_major(text, currency) == amount_minor
+
+
+@given(st.integers(), st.sampled_from(sorted(CURRENCIES)))
+def test_money_round_trip(amount_minor: int, currency: str) -> None:
+    """Formatting and parsing lose nothing, for any amount and currency, with or without separators."""
+    text = CURRENCIES.format_minor(amount_minor, currency)
+    assert CURRENCIES.parse_major(text, currency) == amount_minor
+    assert CURRENCIES.parse_major(text.replace(",", ""), currency) == amount_minor
+
+
+@pytest.mark.parametrize(("text", "amount_minor"), [("12", 1200), ("12.3", 1230), ("-0.5", -50), ("0012", 1200)])
+def test_parse_fills_decimals(text: str, amount_minor: int) -> None:
+    """Missing decimals are zeros."""
+    assert CURRENCIES.parse_major(text, "USD") == amount_minor
+
+
+@pytest.mark.parametrize("text", ["", "-", "1,23", "1.", ".5", "1e3", " 1", "1,2345", "--1", "+1", "٣", "1.5,0"])
+def test_parse_refuses_other_text(text: str) -> None:
+    """A text that is not plainly a number is refused with what was expected and found."""
+    with pytest.raises(ValueError, match="expected an amount of USD"):
+        CURRENCIES.parse_major(text, "USD")
+
+
+def test_parse_refuses_more_decimals() -> None:
+    """More decimals than the currency has are refused, never rounded."""
+    with pytest.raises(ValueError, match="at most 0 decimals for JPY, found 1"):
+        CURRENCIES.parse_major("1.0", "JPY")
+
+
+def test_unknown_currency_is_refused() -> None:
+    """An unknown currency is neither printed nor read."""
+    with pytest.raises(ValueError, match="found 'XYZ'"):
+        CURRENCIES.format_minor(1, "XYZ")
+    with pytest.raises(ValueError, match="found 'XYZ'"):
+        CURRENCIES.parse_major("1", "XYZ")
