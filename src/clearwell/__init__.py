@@ -1,3 +1,60 @@
-"""Clearwell: the trustworthy record of what happened to money, and the proof that it is right."""
+"""Clearwell: the trustworthy record of what happened to money, and the proof that it is right.
+
+    import clearwell
+
+    with clearwell.open_project("shop") as project:
+        project.ingest("events/first.ndjson")
+        for account in project.open_accounts(state="overdue").accounts:
+            print(account["properties"], account["balance"])
+
+What is named here is the public door; it is imported when first used, so that `import clearwell` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
+    from clearwell.bootstrap import Project, open_project
+    from clearwell.errors import ClearwellError, DataError, StorageError, UsageError
+    from clearwell.ingest.door import Receipt
+    from clearwell.values.cuts import Cut
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ClearwellError",
+    "Cut",
+    "DataError",
+    "OpenFilter",
+    "OpenReport",
+    "Project",
+    "Receipt",
+    "StatusReport",
+    "StorageError",
+    "UsageError",
+    "__version__",
+    "open_project",
+]
+
+_HOMES = {
+    "ClearwellError": "clearwell.errors",
+    "Cut": "clearwell.values.cuts",
+    "DataError": "clearwell.errors",
+    "OpenFilter": "clearwell.application.questions",
+    "OpenReport": "clearwell.application.questions",
+    "Project": "clearwell.bootstrap",
+    "Receipt": "clearwell.ingest.door",
+    "StatusReport": "clearwell.application.questions",
+    "StorageError": "clearwell.errors",
+    "UsageError": "clearwell.errors",
+    "open_project": "clearwell.bootstrap",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clearwell' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

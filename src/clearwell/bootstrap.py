@@ -1,14 +1,46 @@
-"""Puts the application together: the only place that picks the storage, the clock and the folder."""
+"""Puts the application together: the only place that picks the storage, the clock and the folder.
+
+`Project` is the Python API: what the command line can do, as methods. Every method names its errors where it leads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
+from clearwell.application import (
+    ingesting,
+    modelling,
+    projecting,
+    quarantining,
+    querying,
+    questions,
+    tracing,
+    verifying,
+)
+from clearwell.application.cutting import CutRequest
+from clearwell.application.modelling import CheckReport
+from clearwell.application.quarantining import Retried
+from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
+from clearwell.application.tracing import Trace
+from clearwell.application.verifying import Verification
 from clearwell.application.workspace import Workspace
+from clearwell.catalog.quarantine import QuarantinedRecord
+from clearwell.ingest.door import Receipt
+from clearwell.ingest.inputs import file_input
 from clearwell.settings import read_settings
+from clearwell.values.cuts import Cut
+from clearwell.values.instants import format_instant
+
+When = datetime | str | None
+"""An effective time: a datetime with a zone, or ISO 8601 text; None is now."""
+
+Known = datetime | int | str | None
+"""A recorded time, or a sequence; None is all that is known."""
 
 
 def _now() -> datetime:
@@ -29,3 +61,82 @@ def open_workspace(
     path = Path(folder).resolve()
     with Workspace(path, read_settings(path), clock, say).closing() as workspace:
         yield workspace
+
+
+@contextmanager
+def open_project(folder: Path | str = ".") -> Iterator[Project]:
+    """The project in `folder`, for use from Python. Raises as `open_workspace` does."""
+    with open_workspace(folder) as workspace:
+        yield Project(workspace)
+
+
+class Project:
+    """A project that is open. Money is in minor units; instants are datetimes in UTC."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Use `open_project` to get one."""
+        self._workspace = workspace
+
+    def check(self) -> CheckReport:
+        """Prove what can be proved about the flows without data."""
+        return modelling.check(self._workspace)
+
+    def accept_model(self) -> None:
+        """Put the folder's flows in force, whatever changes for open accounts."""
+        modelling.put_in_force(self._workspace, accept=True)
+
+    def ingest(
+        self, *files: str | PathLike[str], input_format: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> Receipt:
+        """Take every record of `files` in; without files, of the project's sources. Safe to repeat."""
+        inputs = [file_input(fspath(name), input_format) for name in files]
+        return ingesting.ingest(self._workspace, inputs, variables=dict(variables or {}))
+
+    def status(self, at: When = None, known_at: Known = None) -> StatusReport:
+        """Per flow and account type: open, in flight, overdue, and the share cleared."""
+        return questions.status(self._workspace, _request(at, known_at))
+
+    def open_accounts(self, at: When = None, known_at: Known = None, **wanted: Any) -> OpenReport:
+        """The non-zero clearing accounts; `wanted` are fields of `OpenFilter`."""
+        return questions.open_accounts(self._workspace, _request(at, known_at), OpenFilter(**wanted))
+
+    def balances(
+        self, account_type: str, properties: Mapping[str, str] | None = None, at: When = None, known_at: Known = None
+    ) -> tuple[Cut, list[dict[str, Any]]]:
+        """The balances of the accounts of a type, per currency."""
+        return questions.balances(self._workspace, _request(at, known_at), account_type, properties or {})
+
+    def trace(self, values: Mapping[str, str], steps: int = 1, at: When = None, known_at: Known = None) -> Trace:
+        """Every event and account that these property values touch."""
+        return tracing.trace(self._workspace, _request(at, known_at), values, steps)
+
+    def query(self, sql: str, at: When = None, known_at: Known = None) -> list[dict[str, Any]]:
+        """The rows of one SELECT over the documented views."""
+        with querying.query(self._workspace, _request(at, known_at), sql) as answer:
+            return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
+        """The records that wait in quarantine, with the reason for each."""
+        return quarantining.quarantined(self._workspace, code=code, limit=limit)
+
+    def retry_quarantine(self, numbers: Sequence[int] = (), corrected: bytes | None = None) -> Retried:
+        """Send waiting records through the door again."""
+        return quarantining.retry(self._workspace, numbers, corrected)
+
+    def verify(self) -> Verification:
+        """Prove the ledger anew from its files."""
+        return verifying.verify(self._workspace)
+
+    def rebuild(self) -> int:
+        """Fold the whole log again; returns the number of events."""
+        return projecting.rebuild(self._workspace)
+
+
+def _request(at: When, known_at: Known) -> CutRequest:
+    return CutRequest(_text(at), _text(known_at))
+
+
+def _text(value: datetime | int | str | None) -> str:
+    if value is None:
+        return ""
+    return format_instant(value) if isinstance(value, datetime) else str(value)

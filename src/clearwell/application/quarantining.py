@@ -85,9 +85,8 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
         with projections(workspace) as store:
             for batch in _batches(reader, chosen):
                 total += take(door, store, batch)
-    if corrected is None:
-        released = _released(workspace, chosen)
-    else:
+    released = _released(workspace, chosen)
+    if corrected is not None:
         released = [] if total.quarantined else [chosen[0].number]
     with workspace.catalog.write() as connection:
         quarantine.mark_replayed(connection, released, stored_text(workspace.clock()))

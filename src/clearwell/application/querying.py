@@ -101,7 +101,7 @@ def _with_properties(text: str, model: Model) -> str:
     values = []
     for name in names:
         cases = " ".join(
-            f"WHEN {quoted_text(item.name)} THEN split_part(account, chr({ord(SEPARATOR)}), {item.properties.index(name) + 1})"
+            f"WHEN {quoted_text(item.name)} THEN {_part_of_key(item.properties.index(name))}"
             for item in model.account_types.values()
             if name in item.properties
         )
@@ -120,8 +120,12 @@ def _display(account_type: str, properties: Sequence[str]) -> str:
     parts = [quoted_text(account_type + "{")]
     for place, name in enumerate(properties):
         parts.append(quoted_text(f"{', ' if place else ''}{name}="))
-        parts.append(f"split_part(account, chr({ord(SEPARATOR)}), {place + 1})")
+        parts.append(_part_of_key(place))
     return " || ".join([*parts, "'}'"])
+
+
+def _part_of_key(place: int) -> str:
+    return f"split_part(account, chr({ord(SEPARATOR)}), {place + 1})"
 
 
 def _put_segments(books: Evaluated) -> None:

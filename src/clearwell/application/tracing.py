@@ -49,7 +49,7 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
         finder = _Finder(books)
         condition = " AND ".join(_carries(books.models.values(), name, value) for name, value in values.items())
         found = finder.events(condition, step=1)
-        whole = {name for name in values}
+        whole = set(values)
         expanded: set[tuple[str, str]] = set()
         for step in range(2, steps + 1):
             accounts = _clearing_accounts(books, found) - expanded

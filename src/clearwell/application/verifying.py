@@ -98,7 +98,7 @@ def _segment_faults(log: LogReader, segment: Segment, models: Mapping[str, Model
     sequences = events["sequence"]
     expected = pl.int_range(segment.first_sequence, segment.last_sequence + 1, eager=True)
     if len(sequences) != len(expected) or not (sequences == expected).all():
-        found = f"{len(sequences)} events from {sequences.min()} to {sequences.max()}"
+        found = f"{len(sequences)} events from {sequences.min()!s} to {sequences.max()!s}"
         return [
             *faults,
             Fault("sequence_gap", where, f"{expected[0]} to {expected[-1]}, each once", found),

@@ -112,7 +112,7 @@ class Workspace:
         """The log as it is now."""
         with self.catalog.read() as connection:
             rows = manifest.segment_rows(connection)
-        return LogReader(self.log_folder, [Segment.from_mapping(row) for row in rows])
+        return LogReader(self.log_folder, [Segment.from_mapping(dict(row)) for row in rows])
 
     @contextmanager
     def closing(self) -> Iterator[Workspace]:

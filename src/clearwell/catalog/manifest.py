@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, RowMapping, insert, select
 
 from clearwell.catalog.tables import segments
 
@@ -15,12 +15,6 @@ def append_segment(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(insert(segments), [dict(row)])
 
 
-def segment_rows(connection: Connection) -> list[Mapping[str, Any]]:
+def segment_rows(connection: Connection) -> list[RowMapping]:
     """Every row, in order of number."""
     return list(connection.execute(select(segments).order_by(segments.c.number)).mappings())
-
-
-def last_segment_row(connection: Connection) -> Mapping[str, Any] | None:
-    """The newest row, or None while the log is empty."""
-    statement = select(segments).order_by(segments.c.number.desc()).limit(1)
-    return connection.execute(statement).mappings().first()

@@ -89,7 +89,7 @@ def shown_instant(instant: datetime) -> str:
 
 def shown_duration(seconds: int) -> str:
     """A length of time in a table, in its two largest units: `3 d 4 h`."""
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
         if seconds >= size or (unit == "s" and not parts):
             parts.append(f"{seconds // size} {unit}")

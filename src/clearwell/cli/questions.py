@@ -107,7 +107,7 @@ def _print_status(workspace: Workspace, cut: Cut, rows: Sequence[dict[str, Any]]
     typer.echo(cut_text(cut))
 
 
-def open_accounts(  # noqa: PLR0913, PLR0917  (A command's parameters are its options.)
+def open_accounts(
     project: ProjectOption = HERE,
     flow: Annotated[str | None, typer.Option(help="Only accounts that this flow owns.")] = None,
     account_type: Annotated[str | None, typer.Option("--account-type", "-t", help="Only this account type.")] = None,
@@ -216,9 +216,8 @@ def _print_trace(workspace: Workspace, found: Trace) -> None:
         instant = event["effective_at"]
         gap = f"  (+{shown_duration(int((instant - before).total_seconds()))})" if before else ""
         before = instant
-        typer.echo(
-            f"{shown_instant(instant)}  {event['type']}  {event['id']}  [{event['producer']}, #{event['sequence']}]{gap}"
-        )
+        origin = f"[{event['producer']}, #{event['sequence']}]"
+        typer.echo(f"{shown_instant(instant)}  {event['type']}  {event['id']}  {origin}{gap}")
         for entry in event["entries"]:
             amount = shown_money(workspace, entry["amount"], entry["currency"])
             name = account_name(entry["account_type"], entry["properties"])

@@ -1,1 +1,1 @@
-"""The one door by which events enter: read, validate, tell duplicates, make durable, and put aside what cannot enter."""
+"""The one door by which events enter: read, validate, tell duplicates, make durable, put aside what cannot enter."""

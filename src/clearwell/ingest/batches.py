@@ -18,9 +18,9 @@ _RANK = {code.value: rank for rank, code in enumerate(RejectionCode)}
 class Batch:
     """Records of one source, next to each other in it.
 
-    `records` has `position` (0 …) and the columns of `values.columns`; a record that could not be read is missing there.
-    `rejections` are the faults seen while reading. `lines` gives, by position, the record's line (of text) or row (of a
-    table) from 1. `raw` returns, for positions, the records as they arrived.
+    `records` has `position` (from 0) and the columns of `values.columns`; a record that could not be read is missing
+    there. `rejections` are the faults seen while reading. `lines` gives, by position, the record's line (of text) or
+    row (of a table), from 1. `raw` returns, for positions, the records as they arrived.
     """
 
     source: str

@@ -53,7 +53,7 @@ def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader) -> Dedu
     return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
 
 
-_SEEN_SCHEMA = {"position": pl.Int64, "differs": pl.String, "where": pl.String}
+_SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
 
 
 def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader) -> pl.DataFrame:

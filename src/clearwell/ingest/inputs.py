@@ -1,4 +1,4 @@
-"""Finds the right reader for an input: by its name's endings, through gzip and zstd, from files, standard input, SQL."""
+"""Finds the right reader for an input: by its name's endings, through gzip and zstd; files, standard input, SQL."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from clearwell.errors import DataError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, rejections_frame
-from clearwell.ledger.rejections import RejectionCode
+from clearwell.ledger.rejections import RejectionCode, no_rejections
 from clearwell.values import columns
 
 _TEXT_FIELDS = ("type", "id", "producer", "effective_at", "occurred_at", "currency")
@@ -155,10 +155,8 @@ class NdjsonReader:
                 unreadable += positions.to_list()
         faults += self._not_objects(unreadable, lines)
         faults += self._nested_values(records, lines)
-        fatal = (
-            pl.concat(faults).filter(pl.col("code") == RejectionCode.RECORD_UNREADABLE)["position"] if faults else []
-        )
-        return records.filter(~pl.col("position").is_in(fatal)), faults
+        fatal = pl.concat([no_rejections(), *faults]).filter(pl.col("code") == RejectionCode.RECORD_UNREADABLE)
+        return records.join(fatal, on="position", how="anti", maintain_order="left"), faults
 
     def _flattened(self, parsed: pl.DataFrame) -> pl.DataFrame:
         wanted: list[pl.Expr] = [pl.col("position"), *map(pl.col, _TEXT_FIELDS)]

@@ -93,7 +93,7 @@ def read_csv(stream: BinaryIO, source: str, model: Model) -> Iterator[Batch]:
 def _csv_batches(
     reader: Iterable[pa.RecordBatch], source: str, model: Model, refused: list[tuple[int, str]]
 ) -> Iterator[Batch]:
-    """Give every row its number in the file, counting the header, and add the refused rows to the batch they are near."""
+    """Give every row its number in the file, counting the header, and add the refused rows to the next batch."""
     next_row, taken = 1, 0
     for batch in reader:
         known_bad = np.array([number for number, _ in refused], dtype=np.int64)

@@ -12,37 +12,41 @@ import polars as pl
 from clearwell.ledger.posting import ACCOUNT
 from clearwell.values.times import INSTANT
 
-EPISODE_SCHEMA = {
-    "account_hash": pl.UInt64,
-    "account_type": pl.String,
-    "account": pl.String,
-    "currency": pl.String,
-    "balance": pl.Int128,
-    "turnover": pl.Int128,
-    "entry_count": pl.Int64,
-    "opened_effective_at": INSTANT,
-    "opened_recorded_at": INSTANT,
-    "opened_sequence": pl.Int64,
-    "last_effective_at": INSTANT,
-    "last_recorded_at": INSTANT,
-    "last_sequence": pl.Int64,
-    "span_from": INSTANT,
-    "span_to": INSTANT,
-}
+EPISODE_SCHEMA = pl.Schema(
+    {
+        "account_hash": pl.UInt64(),
+        "account_type": pl.String(),
+        "account": pl.String(),
+        "currency": pl.String(),
+        "balance": pl.Int128(),
+        "turnover": pl.Int128(),
+        "entry_count": pl.Int64(),
+        "opened_effective_at": INSTANT,
+        "opened_recorded_at": INSTANT,
+        "opened_sequence": pl.Int64(),
+        "last_effective_at": INSTANT,
+        "last_recorded_at": INSTANT,
+        "last_sequence": pl.Int64(),
+        "span_from": INSTANT,
+        "span_to": INSTANT,
+    }
+)
 """An episode, open or cleared. `turnover` is the money that came in; `opened_*` and `last_*` are of its first and last
 entry in log order (the last entry of a cleared episode is the one that cleared it); `span_from` and `span_to` are the
 least and the greatest `effective_at` of its entries. A cleared episode has balance 0."""
 
-RESERVOIR_SCHEMA = {
-    "account_hash": pl.UInt64,
-    "account_type": pl.String,
-    "account": pl.String,
-    "currency": pl.String,
-    "balance": pl.Int128,
-    "entry_count": pl.Int64,
-    "last_sequence": pl.Int64,
-    "span_to": INSTANT,
-}
+RESERVOIR_SCHEMA = pl.Schema(
+    {
+        "account_hash": pl.UInt64(),
+        "account_type": pl.String(),
+        "account": pl.String(),
+        "currency": pl.String(),
+        "balance": pl.Int128(),
+        "entry_count": pl.Int64(),
+        "last_sequence": pl.Int64(),
+        "span_to": INSTANT,
+    }
+)
 """What a batch adds to the balance of a reservoir account."""
 
 

@@ -18,16 +18,18 @@ from clearwell.values.times import INSTANT
 ACCOUNT = ("account_type", "account", "currency")
 """What names an account's balance: its type, its key (`values.accounts`), and one currency."""
 
-ENTRY_SCHEMA = {
-    "account_type": pl.String,
-    "account": pl.String,
-    "currency": pl.String,
-    "sequence": pl.Int64,
-    "entry_index": pl.Int16,
-    "effective_at": INSTANT,
-    "recorded_at": INSTANT,
-    "amount": pl.Int64,
-}
+ENTRY_SCHEMA = pl.Schema(
+    {
+        "account_type": pl.String(),
+        "account": pl.String(),
+        "currency": pl.String(),
+        "sequence": pl.Int64(),
+        "entry_index": pl.Int16(),
+        "effective_at": INSTANT,
+        "recorded_at": INSTANT,
+        "amount": pl.Int64(),
+    }
+)
 """Entries: `entry_index` is twice the move's number in its event type, plus one at the `to` side. Log order is
 (`sequence`, `entry_index`)."""
 

@@ -58,7 +58,7 @@ STATEMENTS = {
     RejectionCode.OCCURRED_AT_INVALID: "`occurred_at` is not an ISO 8601 instant with an offset from UTC.",
     RejectionCode.OCCURRED_AT_TOO_FAR_AHEAD: "`occurred_at` lies further ahead than `future_limit_days` allows.",
     RejectionCode.PROPERTY_MISSING: "A property that an account of the event needs is absent.",
-    RejectionCode.PROPERTY_INVALID: "A property is empty, longer than 512 bytes, holds control characters, or is no text.",
+    RejectionCode.PROPERTY_INVALID: "A property is empty, over 512 bytes, holds control characters, or is no text.",
     RejectionCode.AMOUNT_UNKNOWN: "The event has an amount that no move of its type uses: money would go unposted.",
     RejectionCode.AMOUNT_MISSING: "An amount that a move of the event type uses is absent.",
     RejectionCode.AMOUNT_VALUE_INVALID: "An amount is not a whole number of minor units within 64 bits.",
@@ -69,13 +69,15 @@ STATEMENTS = {
 }
 """What each code states."""
 
-SCHEMA = {
-    "position": pl.Int64,
-    "code": pl.String,
-    "field": pl.String,
-    "expected": pl.String,
-    "found": pl.String,
-}
+SCHEMA = pl.Schema(
+    {
+        "position": pl.Int64,
+        "code": pl.String,
+        "field": pl.String,
+        "expected": pl.String,
+        "found": pl.String,
+    }
+)
 """A frame of rejections: one row per refused record; `position` is the record's place in its batch."""
 
 

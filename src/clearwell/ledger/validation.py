@@ -1,6 +1,6 @@
 """Decides which records become events. A record is refused with the first code that applies to it, never silently.
 
-Works on whole columns. Checks run in the order of `RejectionCode`, and a row that has been refused is not refused again.
+Works on whole columns. Checks run in the order of `RejectionCode`; a row that was refused is not refused again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Validated:
-    """`events` are the accepted rows in input order, typed, with `position`; `rejections` has the schema of its module."""
+    """`events` are the accepted rows in input order, typed, with `position`; `rejections` is a frame of rejections."""
 
     events: pl.DataFrame
     rejections: pl.DataFrame

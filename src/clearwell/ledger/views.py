@@ -50,7 +50,8 @@ def _entry(side: _Side, event_columns: Collection[str]) -> str:
     sign = "" if side.entry_index % 2 else "-"
     return (
         f"{_EVENT}, {side.entry_index}::SMALLINT AS entry_index, "
-        f"{quoted_text(side.reference.account_type)} AS account_type, {_key(side.reference, event_columns)} AS account, "
+        f"{quoted_text(side.reference.account_type)} AS account_type, "
+        f"{_key(side.reference, event_columns)} AS account, "
         f"{quoted_name(columns.currency_column(side.amount))} AS currency, "
         f"{sign}{quoted_name(columns.amount_column(side.amount))} AS amount"
     )

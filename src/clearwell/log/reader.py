@@ -1,4 +1,4 @@
-"""Reads the log: events by range of sequence, or one by one. Never writes, and never guesses: what is missing raises."""
+"""Reads the log: events by range of sequence, or one by one. Never writes, never guesses: what is missing raises."""
 
 from __future__ import annotations
 

@@ -14,18 +14,20 @@ import polars as pl
 from clearwell.flows.model import AccountType, Model
 from clearwell.values.durations import BusinessDays, FixedDuration
 
-WINDOWS_SCHEMA = {
-    "position": pl.Int64,
-    "flow": pl.String,
-    "account_type": pl.String,
-    "owner": pl.String,
-    "kind": pl.String,
-    "window_seconds": pl.Int64,
-    "business_calendar": pl.Boolean,
-}
+WINDOWS_SCHEMA = pl.Schema(
+    {
+        "position": pl.Int64,
+        "flow": pl.String,
+        "account_type": pl.String,
+        "owner": pl.String,
+        "kind": pl.String,
+        "window_seconds": pl.Int64,
+        "business_calendar": pl.Boolean,
+    }
+)
 """One row per account type. Both `window_seconds` null and `business_calendar` false: learned, or a reservoir."""
 
-BUSINESS_SCHEMA = {"account_type": pl.String, "opened_day": pl.Date, "due_day": pl.Date}
+BUSINESS_SCHEMA = pl.Schema({"account_type": pl.String, "opened_day": pl.Date, "due_day": pl.Date})
 """For account types with business days: the local due day of each local day on which an episode opened."""
 
 
@@ -51,7 +53,7 @@ def business_windows(model: Model, days: Mapping[str, tuple[date, date]]) -> pl.
             opened = np.arange(np.datetime64(first), np.datetime64(last) + 1)
             due = business_day_after(opened, window.days, window.calendar)
             frames.append(pl.DataFrame({"account_type": [name] * len(opened), "opened_day": opened, "due_day": due}))
-    return pl.concat([frame.cast(BUSINESS_SCHEMA) for frame in frames])
+    return pl.concat([frames[0], *(frame.match_to_schema(BUSINESS_SCHEMA) for frame in frames[1:])])
 
 
 def _window(account_type: AccountType) -> tuple[int | None, bool]:

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-INSTANT = pl.Datetime("us", "UTC")
+INSTANT: pl.DataType = pl.Datetime("us", "UTC")
 """The type of every instant in a frame."""
 
 EXPECTED = "an ISO 8601 instant with an offset, such as 2026-01-02T03:04:05Z"
