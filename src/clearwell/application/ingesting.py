@@ -9,7 +9,7 @@ from clearwell.application.projecting import projections
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import Model
-from clearwell.ingest.batches import Batch
+from clearwell.ingest.batches import Batch, at_most
 from clearwell.ingest.door import Door, DoorOptions, Receipt, single_writer
 from clearwell.ingest.inputs import Input, ReadOptions, read, source_inputs
 from clearwell.projections.store import ProjectionStore
@@ -46,7 +46,8 @@ def ingest(
         with projections(workspace) as store:
             for item in chosen:
                 for batch, share in read(item, model, options):
-                    total += take(door, store, batch)
+                    for part in at_most(batch, settings.batch_events):
+                        total += take(door, store, part)
                     report(item, share, len(batch.lines))
     return total
 

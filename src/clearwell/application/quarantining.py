@@ -11,7 +11,7 @@ import numpy as np
 
 from clearwell.application.ingesting import open_door, take
 from clearwell.application.projecting import projections
-from clearwell.application.workspace import Workspace
+from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.catalog import quarantine
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
@@ -33,6 +33,7 @@ class Retried:
 
 def waiting_by_code(workspace: Workspace) -> dict[str, int]:
     """How many records wait, per rejection code."""
+    require_ledger(workspace.periods())
     with workspace.catalog.read() as connection:
         return quarantine.waiting_counts(connection)
 
@@ -41,6 +42,7 @@ def quarantined(
     workspace: Workspace, *, code: str | None = None, everything: bool = False, limit: int = 100
 ) -> list[QuarantinedRecord]:
     """Waiting records (with `everything`, those replayed too) in order of number."""
+    require_ledger(workspace.periods())
     state = None if everything else quarantine.WAITING
     with workspace.catalog.read() as connection:
         return quarantine.quarantined(connection, state=state, code=code, limit=limit)
@@ -48,6 +50,7 @@ def quarantined(
 
 def one_quarantined(workspace: Workspace, number: int) -> QuarantinedRecord:
     """The record with this number. Raises UsageError when there is none."""
+    require_ledger(workspace.periods())
     with workspace.catalog.read() as connection:
         found = quarantine.quarantined(connection, state=None, numbers=[number])
     if not found:
@@ -57,6 +60,7 @@ def one_quarantined(workspace: Workspace, number: int) -> QuarantinedRecord:
 
 def all_waiting(workspace: Workspace, code: str | None = None) -> Iterator[QuarantinedRecord]:
     """Every waiting record, in order of number, page by page."""
+    require_ledger(workspace.periods())
     last = 0
     while True:
         with workspace.catalog.read() as connection:

@@ -13,7 +13,7 @@ from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.questions import properties_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
-from clearwell.flows.model import AccountReference, EventType, Model
+from clearwell.flows.model import AccountReference, EventType, Model, PropertyValue
 from clearwell.ledger.fold import EPISODE_SCHEMA, fold
 from clearwell.ledger.posting import post
 from clearwell.ledger.views import quoted_name, quoted_text
@@ -119,24 +119,26 @@ def _carries(models: Iterable[Model], name: str, value: str) -> str:
         for event in model.event_types.values():
             for item in _sources_of(model, event, name):
                 known = True
-                conditions.add(
-                    f"(type = {quoted_text(event.name)} AND {quoted_name(columns.property_column(item))} = {wanted})"
-                )
+                of_type = f"type = {quoted_text(event.name)}"
+                if item.source == "property":
+                    conditions.add(f"({of_type} AND {quoted_name(columns.property_column(item.value))} = {wanted})")
+                elif item.value == value:
+                    conditions.add(f"({of_type})")
     if not known:
         names = sorted({item for model in models for item in model.property_names})
         raise UsageError("property_unknown", f"expected a property of {', '.join(names)}, found {name!r}")
-    return "(" + " OR ".join(sorted(conditions)) + ")"
+    return "(" + (" OR ".join(sorted(conditions)) or "false") + ")"
 
 
-def _sources_of(model: Model, event: EventType, name: str) -> set[str]:
-    """The other event properties from which an account of the event takes its property `name`."""
+def _sources_of(model: Model, event: EventType, name: str) -> set[PropertyValue]:
+    """Where accounts of the event take their property `name` from: event properties, and constants."""
     found = set()
     for reference in _references(event):
         for account_property, item in zip(
             model.account_types[reference.account_type].properties, reference.values, strict=True
         ):
-            if account_property == name and item.source == "property" and item.value != name:
-                found.add(item.value)
+            if account_property == name:
+                found.add(item)
     return found
 
 

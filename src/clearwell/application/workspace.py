@@ -20,6 +20,8 @@ from clearwell.log.reader import LogReader
 from clearwell.settings import Settings
 from clearwell.values.currencies import Currencies
 
+_CATALOG = "catalog.sqlite"
+
 
 class KnownModels(Mapping[str, Model]):
     """Every model that was ever in force, by version, loaded from the catalog when first asked for."""
@@ -59,10 +61,16 @@ class Workspace:
 
     @cached_property
     def data_folder(self) -> Path:
-        """Where catalog, log and projections are; made when missing."""
+        """Where catalog, log and projections are; made when missing, for nobody else to read."""
         path = self.folder / self.settings.data
-        (path / "log").mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / "log").mkdir(exist_ok=True)
         return path
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether anything was ever stored. Questions to a new project make no files."""
+        return "catalog" in self.__dict__ or (self.folder / self.settings.data / _CATALOG).exists()
 
     @property
     def log_folder(self) -> Path:
@@ -77,7 +85,7 @@ class Workspace:
     @cached_property
     def catalog(self) -> Database:
         """The catalog, opened when first needed."""
-        return Database(self.data_folder / "catalog.sqlite")
+        return Database(self.data_folder / _CATALOG)
 
     @cached_property
     def currencies(self) -> Currencies:
@@ -101,6 +109,8 @@ class Workspace:
 
     def periods(self) -> list[ModelPeriod]:
         """Which models were in force, oldest first."""
+        if not self.has_ledger:
+            return []
         with self.catalog.read() as connection:
             return models.model_periods(connection)
 

@@ -29,14 +29,21 @@ class Database:
         try:
             with self.write() as connection:
                 _migrate(connection)
-        except (OperationalError, DatabaseError) as error:
+        except DatabaseError as error:
             raise StorageError("catalog_unusable", f"the catalog {path} cannot be opened: {error.args[0]}") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that commits, durably, when the block ends without an exception."""
-        with self._engine.begin() as connection:
-            yield connection
+        """A transaction that commits, durably, when the block ends without an exception.
+
+        Raises StorageError when the database refuses, as when its disk is full or another process holds it.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            message = f"the catalog {self._path} cannot be written: {error.orig}"
+            raise StorageError("catalog_not_writable", message) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

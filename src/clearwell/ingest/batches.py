@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,20 @@ class Batch:
     rejections: pl.DataFrame
     lines: npt.NDArray[np.int64]
     raw: Callable[[Sequence[int]], list[bytes]]
+
+
+def at_most(batch: Batch, count: int) -> Iterator[Batch]:
+    """`batch` in parts of at most `count` records; positions stay what they were."""
+    if batch.records.height <= count:
+        yield batch
+        return
+    rest = batch.rejections
+    for start in range(0, batch.records.height, count):
+        records = batch.records[start : start + count]
+        last = start + count >= batch.records.height
+        own = pl.lit(last) | (pl.col("position") <= records["position"][-1])
+        yield replace(batch, records=records, rejections=rest.filter(own))
+        rest = rest.filter(~own)
 
 
 def rejections_frame(

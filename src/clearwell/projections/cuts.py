@@ -38,13 +38,15 @@ GROUP BY ALL
 # An episode that lies before the first straddling one of its account stands as it is.
 _KEPT = """
 CREATE OR REPLACE TEMP VIEW {name} AS
-SELECT {columns} FROM {table} AS own WHERE span_to <= {effective_at} AND last_sequence <= {sequence}
+SELECT {columns} FROM {table} AS own WHERE span_to <= {effective_at} AND last_sequence <= {sequence}{unless}
+UNION ALL SELECT {columns} FROM {recomputed}
+"""
+
+_UNLESS_STRADDLING = """
     AND NOT EXISTS (
         SELECT 1 FROM straddling AS s
         WHERE s.account_type = own.account_type AND s.account = own.account AND s.currency = own.currency
-            AND own.opened_sequence >= s.first_sequence)
-UNION ALL SELECT {columns} FROM {recomputed}
-"""
+            AND own.opened_sequence >= s.first_sequence)"""
 
 _RESERVOIRS = """
 CREATE OR REPLACE TEMP VIEW reservoirs_at AS
@@ -81,6 +83,7 @@ def evaluate_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Mod
                 table=tables[table],
                 recomputed=recomputed,
                 columns=columns,
+                unless="" if straddling.is_empty() else _UNLESS_STRADDLING,
                 effective_at=effective_at,
                 sequence=int(cut.sequence),
             )

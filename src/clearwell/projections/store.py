@@ -6,7 +6,7 @@ The applied sequence is part of each transaction: after a crash, the next run go
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -164,10 +164,18 @@ class ProjectionStore:
         self.connection.execute("BEGIN TRANSACTION")
         try:
             yield
+            self.connection.execute("COMMIT")
+        except duckdb.IOException as error:
+            self._roll_back()
+            message = f"{self.path} cannot be written, and will be caught up later: {error}"
+            raise StorageError("projections_not_writable", message) from error
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            self._roll_back()
             raise
-        self.connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        with suppress(duckdb.Error):  # A failed commit has ended the transaction already.
+            self.connection.execute("ROLLBACK")
 
 
 def _changes(before: pl.DataFrame, folded: Folded) -> pl.DataFrame:
