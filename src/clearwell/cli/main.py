@@ -10,14 +10,13 @@ import os
 import sys
 import traceback
 
-import click
 import typer
 
 from clearwell import __version__
 from clearwell.cli import demo, events, models, proof, quarantine, questions
 from clearwell.errors import ClearwellError, DataError, UsageError
 
-DONE, PROBLEMS, WRONG_USE, FAILURE = 0, 1, 2, 3
+DONE, PROBLEMS, WRONG_USE, FAILURE, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="clearwell",
@@ -61,20 +60,20 @@ def main(arguments: list[str]) -> int:
     try:
         result = app(arguments, standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
+    except typer.Abort:
+        return INTERRUPTED
+    except typer.TyperException as error:
+        message = getattr(error, "format_message", error.__str__)()  # It names the option.
+        if message:
+            print(f"{message}\nTry `clearwell --help`, or `--help` after a command.", file=sys.stderr)
         return WRONG_USE
     except ClearwellError as error:
         _tell(error, as_json="--json" in arguments)
         return _exit_code(error)
     except KeyboardInterrupt:
         print("Interrupted; what was acknowledged is kept, and the command can be repeated.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # The latter is what Typer makes of the former.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:

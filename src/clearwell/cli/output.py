@@ -31,10 +31,16 @@ _PIPE_WIDTH = 200
 _PLAIN_SECONDS = 5.0
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let whoever runs the command decide: a reader that has seen enough is no failure."""
+        raise BrokenPipeError
+
+
 def console(*, error: bool = False) -> Console:
     """Standard output (or error) for people; wide where it is no terminal, so that nothing is cut."""
     stream = sys.stderr if error else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
+    return _Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
 def print_json(content: object) -> None:
