@@ -84,7 +84,13 @@ SELECT
     claim AS property_claim,
     claim_kind AS property_claim_kind,
     activity AS property_activity,
-    claimed AS amount_claimed
+    claimed AS amount_claimed,
+    -- The first step of a claim opens its account in claim_unpaid, and no later step opens it again.
+    CASE
+        WHEN type NOT IN ('claim.saved', 'claim.submitted') THEN NULL
+        WHEN row_number() OVER (PARTITION BY claim ORDER BY happened_at, file_row) = 1 THEN claimed
+        ELSE 0
+    END AS amount_received
 FROM events
 WHERE type IS NOT NULL
 ORDER BY effective_at, claim, file_row
