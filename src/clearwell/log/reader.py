@@ -35,8 +35,12 @@ class LogReader:
 
     def events(self, segment: Segment, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A segment's events in order of sequence. Raises StorageError when the file is missing or damaged."""
+        scan = pl.scan_parquet(self.path(segment))
+        return self._collected(segment, scan.select(*columns) if columns else scan)
+
+    def _collected(self, segment: Segment, scan: pl.LazyFrame) -> pl.DataFrame:
         try:
-            return pl.read_parquet(self.path(segment), columns=list(columns) if columns else None)
+            return scan.collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StorageError(
                 "segment_unreadable",
@@ -57,6 +61,7 @@ class LogReader:
         for segment in self.segments:
             chosen = sequences[(sequences >= segment.first_sequence) & (sequences <= segment.last_sequence)]
             if len(chosen):
-                wanted = pl.Series("sequence", np.unique(chosen)).implode()
-                found.append(self.events(segment).filter(pl.col("sequence").is_in(wanted)))
+                wanted = pl.col("sequence").is_in(pl.Series(chosen).implode())
+                near = pl.col("sequence").is_between(int(chosen.min()), int(chosen.max()))  # Skips row groups.
+                found.append(self._collected(segment, pl.scan_parquet(self.path(segment)).filter(near & wanted)))
         return pl.concat(found, how="diagonal") if found else pl.DataFrame(schema={"sequence": pl.Int64})

@@ -10,9 +10,7 @@ _LOCAL_DAY = "CAST(timezone($time_zone, opened_effective_at) AS DATE)"
 
 # Business days end at the same local time of the day, on the due day. A local time that comes twice, where clocks are
 # set back, means the first: the instant as it was counted before the change, if that reads as the same local time.
-_LOCAL_DUE = (
-    f"timezone($time_zone, opened_effective_at) + to_days(date_diff('day', {_LOCAL_DAY}, b.due_day)::INTEGER)"
-)
+_LOCAL_DUE = f"timezone($time_zone, opened_effective_at) + to_days(date_diff('day', {_LOCAL_DAY}, b.due_day)::INTEGER)"
 _BEFORE_CHANGE = f"timezone($time_zone, {_LOCAL_DUE} - INTERVAL 3 HOUR) + INTERVAL 3 HOUR"
 _DUE_AT = f"""
 CASE WHEN w.window_seconds IS NOT NULL THEN opened_effective_at + to_seconds(w.window_seconds)
