@@ -34,7 +34,7 @@ def model_texts(connection: Connection, version: str) -> dict[str, str]:
         .where(model_files.c.version == version)
         .order_by(model_files.c.file_name)
     )
-    return dict(connection.execute(statement).tuples().all())
+    return {name: text for name, text in connection.execute(statement)}  # noqa: C416  (Rows are no pairs to the types.)
 
 
 def put_in_force(connection: Connection, version: str, texts: Mapping[str, str], accepted_at: str) -> None:

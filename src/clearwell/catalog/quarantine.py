@@ -65,7 +65,7 @@ def waiting_counts(connection: Connection) -> dict[str, int]:
         .group_by(quarantine.c.code)
         .order_by(func.count().desc(), quarantine.c.code)
     )
-    return dict(connection.execute(statement).tuples().all())
+    return {code: count for code, count in connection.execute(statement)}  # noqa: C416  (Rows are no pairs to the types.)
 
 
 def quarantined(

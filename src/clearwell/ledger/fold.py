@@ -24,6 +24,7 @@ EPISODE_SCHEMA = pl.Schema(
         "opened_effective_at": INSTANT,
         "opened_recorded_at": INSTANT,
         "opened_sequence": pl.Int64(),
+        "opened_entry_index": pl.Int16(),
         "last_effective_at": INSTANT,
         "last_recorded_at": INSTANT,
         "last_sequence": pl.Int64(),
@@ -147,6 +148,7 @@ def _episodes(ordered: pl.DataFrame) -> pl.DataFrame:
             opened_effective_at=pl.first("effective_at"),
             opened_recorded_at=pl.first("recorded_at"),
             opened_sequence=pl.first("sequence"),
+            opened_entry_index=pl.first("entry_index"),
             last_effective_at=pl.last("effective_at"),
             last_recorded_at=pl.last("recorded_at"),
             last_sequence=pl.last("sequence"),
@@ -170,6 +172,7 @@ def _carried_on(episodes: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
         opened_effective_at="opened_effective_at_before",
         opened_recorded_at="opened_recorded_at_before",
         opened_sequence="opened_sequence_before",
+        opened_entry_index="opened_entry_index_before",
         **{
             name: pl.when(touched).then(name).otherwise(f"{name}_before")
             for name in ("last_effective_at", "last_recorded_at", "last_sequence")

@@ -24,11 +24,11 @@ OPEN_AT, EPISODES_AT, RESERVOIRS_AT = "open_at", "episodes_at", "reservoirs_at"
 
 _STRADDLING = """
 CREATE OR REPLACE TEMP TABLE straddling AS
-SELECT account_type, account, currency, min(opened_sequence) AS first_sequence
+SELECT account_type, account, currency, min({{'sequence': opened_sequence, 'entry_index': opened_entry_index}}) AS first
 FROM (
-    SELECT account_type, account, currency, opened_sequence, last_sequence, span_from, span_to FROM {open_accounts}
+    SELECT {columns} FROM {open_accounts}
     UNION ALL
-    SELECT account_type, account, currency, opened_sequence, last_sequence, span_from, span_to FROM {episodes}
+    SELECT {columns} FROM {episodes}
 )
 WHERE NOT (span_to <= $effective_at AND last_sequence <= $sequence)
     AND NOT (span_from > $effective_at OR opened_sequence > $sequence)
@@ -46,7 +46,7 @@ _UNLESS_STRADDLING = """
     AND NOT EXISTS (
         SELECT 1 FROM straddling AS s
         WHERE s.account_type = own.account_type AND s.account = own.account AND s.currency = own.currency
-            AND own.opened_sequence >= s.first_sequence)"""
+            AND (own.opened_sequence, own.opened_entry_index) >= (s.first.sequence, s.first.entry_index))"""
 
 _RESERVOIRS = """
 CREATE OR REPLACE TEMP VIEW reservoirs_at AS
@@ -65,8 +65,14 @@ def evaluate_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Mod
     """
     connection = store.connection
     tables = {name: store.table(name) for name in ("open_accounts", "episodes", "reservoirs")}
-    connection.execute(_STRADDLING.format(**tables), {"effective_at": cut.effective_at, "sequence": cut.sequence})
-    straddling = _frame(store, "SELECT account_type, account, currency, first_sequence FROM straddling")
+    columns = ", ".join(EPISODE_SCHEMA)
+    connection.execute(
+        _STRADDLING.format(columns=columns, **tables), {"effective_at": cut.effective_at, "sequence": cut.sequence}
+    )
+    straddling = _frame(
+        store,
+        "SELECT * EXCLUDE first, first.sequence AS first_sequence, first.entry_index AS first_index FROM straddling",
+    )
     refolded = _folded_again(log, models, cut, straddling)
     _put(store, "refolded_open", refolded.open)
     _put(store, "refolded_episodes", refolded.cleared)
@@ -76,7 +82,6 @@ def evaluate_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Mod
         (EPISODES_AT, "episodes", "refolded_episodes"),
     ):
         effective_at = f"TIMESTAMPTZ '{stored_text(cut.effective_at)}'"
-        columns = ", ".join(EPISODE_SCHEMA)
         connection.execute(
             _KEPT.format(
                 name=name,
@@ -102,7 +107,10 @@ def _folded_again(log: LogReader, models: Mapping[str, Model], cut: Cut, straddl
     for segment in log.covering(first, cut.sequence):
         entries = post(log.events(segment), models, only).clearing
         counted = entries.filter(pl.col("effective_at") <= cut.effective_at, pl.col("sequence") <= cut.sequence)
-        own = counted.join(straddling, on=ACCOUNT).filter(pl.col("sequence") >= pl.col("first_sequence"))
+        # One event may clear an episode and open the next, so the place within the event counts too.
+        later = pl.col("sequence") > pl.col("first_sequence")
+        same = (pl.col("sequence") == pl.col("first_sequence")) & (pl.col("entry_index") >= pl.col("first_index"))
+        own = counted.join(straddling, on=ACCOUNT).filter(later | same)
         parts.append(own.select(*ENTRY_SCHEMA))
     return fold(nothing, pl.concat(parts))
 

@@ -16,13 +16,14 @@ from clearwell.errors import StorageError
 from clearwell.ledger.fold import EPISODE_SCHEMA, Folded, fold, fold_reservoirs, hash_fingerprint
 from clearwell.ledger.posting import Posted
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when the tables change; a file of another format is rebuilt."""
 
 _EPISODE_COLUMNS = """
     account_hash UBIGINT NOT NULL, account_type VARCHAR NOT NULL, account VARCHAR NOT NULL, currency VARCHAR NOT NULL,
     balance HUGEINT NOT NULL, turnover HUGEINT NOT NULL, entry_count BIGINT NOT NULL,
     opened_effective_at TIMESTAMPTZ NOT NULL, opened_recorded_at TIMESTAMPTZ NOT NULL, opened_sequence BIGINT NOT NULL,
+    opened_entry_index SMALLINT NOT NULL,
     last_effective_at TIMESTAMPTZ NOT NULL, last_recorded_at TIMESTAMPTZ NOT NULL, last_sequence BIGINT NOT NULL,
     span_from TIMESTAMPTZ NOT NULL, span_to TIMESTAMPTZ NOT NULL
 """
@@ -47,11 +48,7 @@ _KEEP_OPEN = f"""
 MERGE INTO open_accounts AS target USING changes AS change ON ({_SAME_ACCOUNT})
 WHEN MATCHED AND change.balance = 0 THEN DELETE
 WHEN MATCHED THEN UPDATE SET
-    balance = change.balance, turnover = change.turnover, entry_count = change.entry_count,
-    opened_effective_at = change.opened_effective_at, opened_recorded_at = change.opened_recorded_at,
-    opened_sequence = change.opened_sequence, last_effective_at = change.last_effective_at,
-    last_recorded_at = change.last_recorded_at, last_sequence = change.last_sequence,
-    span_from = change.span_from, span_to = change.span_to
+    {", ".join(f"{name} = change.{name}" for name in EPISODE_SCHEMA)}
 WHEN NOT MATCHED AND change.balance <> 0 THEN INSERT BY NAME
 """
 

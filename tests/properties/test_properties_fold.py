@@ -1,0 +1,171 @@
+"""The fold depends on nothing but the entries in log order, and the SQL of the views says what posting says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import duckdb
+import polars as pl
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import NOW, World, worlds
+
+from clearwell.ledger import fold as folding
+from clearwell.ledger.fold import EPISODE_SCHEMA, Folded, fold
+from clearwell.ledger.posting import ENTRY_SCHEMA, Posted, post
+from clearwell.ledger.views import entries_query
+from clearwell.values import columns
+
+LARGEST = 2**63 - 1
+FIGURES = (
+    *("account_type", "account", "currency", "balance", "turnover", "entry_count"),
+    *("opened_effective_at", "opened_recorded_at", "opened_sequence"),
+    *("last_effective_at", "last_recorded_at", "last_sequence", "span_from", "span_to"),
+)
+QUICK = settings(max_examples=60, deadline=None, print_blob=True)
+
+
+def as_events(world: World) -> pl.DataFrame:
+    """The world's accepted events as a frame of the log."""
+    rows = [
+        {
+            "sequence": number,
+            "recorded_at": NOW + timedelta(seconds=number),
+            "type": event.type,
+            "id": event.id,
+            "effective_at": event.effective_at,
+            "model_version": world.model.version,
+            **{columns.property_column(name): value for name, value in event.properties.items()},
+            **{columns.amount_column(name): value for name, (value, _) in event.amounts.items()},
+            **{columns.currency_column(name): currency for name, (_, currency) in event.amounts.items()},
+        }
+        for number, event in enumerate(reference.accepted(world.model, world.events), 1)
+    ]
+    frame = pl.from_dicts(rows, infer_schema_length=None)
+    return frame.with_columns(pl.col("^.*_at$").cast(pl.Datetime("us", "UTC")))
+
+
+def posted(world: World) -> Posted:
+    return post(as_events(world), {world.model.version: world.model})
+
+
+def folded_in_parts(entries: pl.DataFrame, cuts: list[int]) -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
+    """Fold the entries in batches that end after the sequences `cuts`; returns cleared and open episodes."""
+    still_open, cleared = pl.DataFrame(schema=EPISODE_SCHEMA), []
+    for after, upto in pairwise([0, *sorted(set(cuts)), 10_000]):
+        part = entries.filter(pl.col("sequence") > after, pl.col("sequence") <= upto)
+        folded: Folded = fold(still_open, part.sample(fraction=1, shuffle=True, seed=upto))
+        still_open = folded.open
+        cleared.append(folded.cleared)
+    every = pl.concat(cleared)
+    assert len(set(every.rows())) == every.height
+    return set(every.select(FIGURES).rows()), set(still_open.select(FIGURES).rows())
+
+
+@given(world=worlds(), data=st.data())
+@QUICK
+def test_the_fold_does_not_depend_on_batches(world: World, data: st.DataObject) -> None:
+    """Any split of the stream, with the entries of a batch in any order, gives the episodes of the reference."""
+    if not world.events:
+        return
+    entries = posted(world).clearing
+    whole = folded_in_parts(entries, [])
+    cuts = data.draw(st.lists(st.integers(1, len(world.events)), max_size=6))
+    assert folded_in_parts(entries, cuts) == whole
+    assert folded_in_parts(entries, list(range(1, len(world.events)))) == whole
+    accepted = reference.accepted(world.model, world.events)
+    recorded_at = [NOW + timedelta(seconds=number) for number in range(1, len(accepted) + 1)]
+    books = reference.books_at(
+        world.model, reference.post(world.model, accepted, recorded_at), NOW + timedelta(days=999), 10_000
+    )
+    assert {row[:12] for row in whole[0] | whole[1]} == {episode.figures for episode in books.episodes()}
+
+
+@pytest.mark.parametrize("bits", [0, 1])
+@given(world=worlds())
+@QUICK
+def test_accounts_that_share_a_hash_stay_apart(bits: int, world: World) -> None:
+    """With a hash of no bit or one bit, where almost all accounts collide, the episodes are the same."""
+    if not world.events:
+        return
+    entries = posted(world).clearing
+    cuts = [len(world.events) // 2]
+    expected = folded_in_parts(entries, cuts)
+    sound = folding.account_hash
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "account_hash", lambda: sound() & pl.lit(bits, pl.UInt64))
+        assert folded_in_parts(entries, cuts) == expected
+
+
+@given(world=worlds())
+@QUICK
+def test_posting_in_sql_is_posting(world: World) -> None:
+    """The query of the view `entries`, run by DuckDB, gives the entries that posting gave, one for one."""
+    if not world.events:
+        return
+    events = as_events(world)
+    both = posted(world)
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("events", events.to_arrow())
+        query = entries_query({world.model.version: world.model}, events.columns)
+        names = ", ".join(ENTRY_SCHEMA)
+        found = sorted(connection.execute(f"SELECT {names} FROM ({query})").fetchall())
+    assert found == sorted(pl.concat([both.clearing, both.reservoir]).rows())
+
+
+@given(world=worlds())
+@QUICK
+def test_posting_is_the_reference_and_balances(world: World) -> None:
+    """The entries are those of plain loops in log order, and those of every event sum to zero per currency."""
+    if not world.events:
+        return
+    both = posted(world)
+    entries = pl.concat([both.clearing, both.reservoir]).sort("sequence", "entry_index")
+    accepted = reference.accepted(world.model, world.events)
+    recorded_at = [NOW + timedelta(seconds=number) for number in range(1, len(accepted) + 1)]
+    expected = reference.post(world.model, accepted, recorded_at)
+    assert entries.select("account_type", "account", "currency", "amount", "sequence").rows() == [
+        (*entry.account, entry.amount, entry.sequence) for entry in expected
+    ]
+    sums = entries.group_by("sequence", "currency").agg(pl.col("amount").cast(pl.Int128).sum())
+    assert (sums["amount"] == 0).all()
+    moved: dict[str, int] = {}
+    for entry in expected[1::2]:
+        moved[entry.account[2]] = moved.get(entry.account[2], 0) + entry.amount
+    assert both.moved() == moved
+
+
+@given(world=worlds(), data=st.data())
+@QUICK
+def test_any_order_of_delivery_gives_the_same_balances(world: World, data: st.DataObject) -> None:
+    """Episodes may differ with the order, the balance of no account does."""
+    if not world.events:
+        return
+    shuffled = World(world.flow, world.model, tuple(data.draw(st.permutations(world.events))), world.time_zone)
+
+    def balances(one: World) -> set[tuple[object, ...]]:
+        still_open = fold(pl.DataFrame(schema=EPISODE_SCHEMA), posted(one).clearing).open
+        return set(still_open.select("account_type", "account", "currency", "balance").rows())
+
+    assert balances(world) == balances(shuffled)
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_sums_beyond_64_bits_are_exact(count: int) -> None:
+    """Balances, turnovers and sums of moves far beyond 2^63 are exact, and the episode clears to the last unit."""
+    row = {"account_type": "c", "account": "", "currency": "USD", "effective_at": NOW, "recorded_at": NOW}
+    amounts = [LARGEST] * count + [-LARGEST] * count
+    entries = pl.DataFrame(
+        [{**row, "sequence": number, "entry_index": 1, "amount": amount} for number, amount in enumerate(amounts, 1)],
+        schema=ENTRY_SCHEMA,
+    )
+    half = fold(pl.DataFrame(schema=EPISODE_SCHEMA), entries.head(count))
+    assert half.open.select("balance", "turnover").rows() == [(count * LARGEST, count * LARGEST)]
+    full = fold(half.open, entries.tail(count))
+    assert full.cleared.select("balance", "turnover", "entry_count").rows() == [(0, count * LARGEST, 2 * count)]
+    assert full.open.is_empty()
+    assert Posted(entries.head(count), entries.clear()).moved() == {"USD": count * LARGEST}

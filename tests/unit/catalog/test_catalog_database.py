@@ -1,0 +1,125 @@
+"""The catalog: its migrations make its tables, a newer one is refused, and a transaction is all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from clearwell.catalog import database, models, quarantine
+from clearwell.catalog.database import Database
+from clearwell.catalog.quarantine import Reason
+from clearwell.catalog.tables import metadata
+from clearwell.errors import StorageError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.sqlite"
+
+
+def test_head_is_the_newest_migration() -> None:
+    """The version that the code asks for is the one head of the migrations."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [database.HEAD]
+
+
+def test_the_migrations_make_the_tables(path: Path) -> None:
+    """A new catalog has the tables, columns and indexes that the code declares, and nothing else."""
+    catalog = Database(path)
+    with catalog.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert context.get_current_revision() == database.HEAD
+        assert compare_metadata(context, metadata) == []
+    catalog.close()
+
+
+def test_a_catalog_of_a_later_version_is_refused(path: Path) -> None:
+    """An older program says that it is too old, and changes nothing."""
+    Database(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = path.read_bytes()
+    with pytest.raises(StorageError) as caught:
+        Database(path)
+    assert caught.value.code == "catalog_too_new"
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to look at" * 100, b"short"])
+def test_a_damaged_catalog_is_a_storage_error(path: Path, content: bytes) -> None:
+    """A file that is no database is named, and left as it is."""
+    path.write_bytes(content)
+    with pytest.raises(StorageError) as caught:
+        Database(path)
+    assert caught.value.code == "catalog_unusable"
+    assert path.read_bytes() == content
+
+
+def test_durability_is_asked_for(path: Path) -> None:
+    """Every connection writes ahead and syncs fully."""
+    catalog = Database(path)
+    with catalog.write() as connection:
+        asked = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("journal_mode", "synchronous")
+        }
+    assert asked == {"journal_mode": "wal", "synchronous": 2}
+    catalog.close()
+
+
+def test_a_failed_transaction_leaves_nothing(path: Path) -> None:
+    """What was written in a block that raises is not there afterwards, and readers never saw it."""
+    catalog = Database(path)
+    reason = Reason("type_missing", "type", "an event type", "nothing", "file", 1)
+
+    def fail() -> None:
+        with catalog.write() as connection:
+            models.put_in_force(connection, "v1", {"flow.yaml": "flow"}, "2026-01-01T00:00:00.000000Z")
+            quarantine.put_aside(connection, [(reason, b"{}")], "2026-01-01T00:00:00.000000Z")
+            with catalog.read() as other:
+                assert models.model_periods(other) == []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    with catalog.read() as connection:
+        assert models.model_periods(connection) == []
+        assert models.model_texts(connection, "v1") == {}
+        assert quarantine.quarantined(connection) == []
+    catalog.close()
+
+
+@pytest.mark.parametrize("record", [b"{}", b"\xff\x00\xfe", "ü\x1f".encode(), b"a\x00b", b""])
+def test_a_record_in_quarantine_is_kept_byte_for_byte(path: Path, record: bytes) -> None:
+    """Whatever the bytes are, they come back the same."""
+    catalog = Database(path)
+    reason = Reason("record_unreadable", "record", "UTF-8", "\x00\x1f'", "file", 2**40)
+    with catalog.write() as connection:
+        quarantine.put_aside(connection, [(reason, record)], "2026-01-01T00:00:00.000000Z")
+    with catalog.read() as connection:
+        (found,) = quarantine.quarantined(connection)
+    assert (found.record, found.reason) == (record, reason)
+    catalog.close()
+
+
+def test_texts_of_models_are_kept_once_and_periods_all(path: Path) -> None:
+    """A model that comes into force again begins a new period; its texts, and texts it shares, are stored once."""
+    catalog = Database(path)
+    times = [f"2026-01-0{day}T00:00:00.000000Z" for day in (1, 2, 3)]
+    with catalog.write() as connection:
+        models.put_in_force(connection, "v1", {"a.yaml": "A", "b.yaml": "B"}, times[0])
+        models.put_in_force(connection, "v2", {"a.yaml": "A", "b.yaml": "B2"}, times[1])
+        models.put_in_force(connection, "v1", {"a.yaml": "A", "b.yaml": "B"}, times[2])
+        assert connection.execute(text("SELECT count(*) FROM flow_texts")).scalar_one() == 3
+        periods = [(item.version, item.accepted_at) for item in models.model_periods(connection)]
+        assert periods == list(zip(["v1", "v2", "v1"], times, strict=True))
+        assert models.model_texts(connection, "v2") == {"a.yaml": "A", "b.yaml": "B2"}
+    catalog.close()

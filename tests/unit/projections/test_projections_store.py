@@ -1,0 +1,161 @@
+"""The projections' file: damaged, deleted or foreign, it is made anew; a batch is applied whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from clearwell.application import projecting
+from clearwell.errors import StorageError
+from clearwell.ledger.posting import post
+from clearwell.projections.store import ProjectionStore
+
+if TYPE_CHECKING:
+    from conftest import Ledger
+
+Make = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def filled(ledger: Ledger, creation: Make, release: Make) -> Ledger:
+    """Two charges, one released, in two segments."""
+    ledger.ingest(creation(), creation(id="evt_3", properties={"charge": "c3", "business": "b", "network": "visa"}))
+    ledger.ingest(release())
+    return ledger
+
+
+def tables(ledger: Ledger) -> dict[str, list[Any]]:
+    with closing(duckdb.connect(str(ledger.data / "projections.duckdb"))) as connection:
+        names = ("open_accounts", "episodes", "reservoirs", "progress")
+        return {name: sorted(connection.execute(f"SELECT * FROM {name}").fetchall()) for name in names}
+
+
+def change(ledger: Ledger, statement: str) -> None:
+    with closing(duckdb.connect(str(ledger.data / "projections.duckdb"))) as connection:
+        connection.execute(statement)
+
+
+def _in_the_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[12_288:-1] = b"\xff" * len(content[12_288:-1])
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, tuple[bool, Callable[[Path], object]]] = {
+    "deleted": (False, Path.unlink),
+    "garbage": (True, lambda path: path.write_bytes(b"garbage" * 10_000)),
+    "short": (True, lambda path: path.write_bytes(b"garbage")),
+    "truncated": (True, lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])),
+    "in_the_middle": (True, _in_the_middle),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_rebuilt_and_said_aloud(filled: Ledger, damage: str) -> None:
+    """The answer is the same as before, and the user hears of the damage when there was some."""
+    aloud, act = DAMAGES[damage]
+    rows, before = filled.status().account_types, tables(filled)
+    filled.notices.clear()
+    act(filled.data / "projections.duckdb")
+    assert filled.status().account_types == rows
+    assert tables(filled) == before
+    assert bool(filled.notices) == aloud
+
+
+@pytest.mark.parametrize("column", ["format", "fingerprint"])
+def test_a_file_of_another_format_is_rebuilt(filled: Ledger, column: str) -> None:
+    """Tables of another format, or with other hashes, are not trusted."""
+    before = tables(filled)
+    change(filled, f"UPDATE progress SET {column} = {column} - 1")
+    change(filled, "DELETE FROM open_accounts")
+    filled.status()
+    assert tables(filled) == before
+
+
+def test_a_file_ahead_of_the_log_is_rebuilt_and_said_aloud(filled: Ledger) -> None:
+    """Projections that say they have applied what the log does not have are not trusted."""
+    before = tables(filled)
+    change(filled, "UPDATE progress SET applied_sequence = 99")
+    filled.status()
+    assert tables(filled) == before
+    assert len(filled.notices) == 1
+
+
+def test_a_rebuild_gives_the_same_tables(filled: Ledger) -> None:
+    """Rows and applied sequence are those that following the log batch by batch had given."""
+    before = tables(filled)
+    with filled.open() as workspace:
+        assert projecting.rebuild(workspace) == 3
+    assert tables(filled) == before
+
+
+@pytest.mark.parametrize("place", ["UPDATE progress", "MERGE INTO reservoirs", "MERGE INTO open_accounts"])
+def test_a_batch_is_applied_whole_or_not_at_all(
+    filled: Ledger, creation: Make, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """An exception in the middle leaves rows and applied sequence as they were, and the batch can be applied again."""
+    before = tables(filled)
+    with filled.open() as workspace:
+        store = ProjectionStore(workspace.projection_path)
+        events = workspace.log().events(workspace.log().segments[0])
+        later = events.with_columns(events["sequence"] + 3)
+        posted = post(later, workspace.known_models())
+
+        class Breaking:
+            def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+                self._connection = connection
+
+            def execute(self, statement: str, *parameters: object) -> object:
+                if place in statement:
+                    raise KeyboardInterrupt
+                return self._connection.execute(statement, *parameters)
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self._connection, name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "connection", Breaking(store.connection))
+            with pytest.raises(KeyboardInterrupt):
+                store.apply(posted, 4, 5)
+        assert store.applied_sequence == 3
+        store.close()
+        assert tables(filled) == before
+        store = ProjectionStore(workspace.projection_path)
+        store.apply(posted, 4, 5)
+        assert store.applied_sequence == 5
+        store.close()
+
+
+def test_a_gap_in_the_sequences_stops(filled: Ledger) -> None:
+    """A batch that does not follow what is applied is our mistake, and changes nothing."""
+    before = tables(filled)
+    with filled.open() as workspace:
+        store = ProjectionStore(workspace.projection_path)
+        log = workspace.log()
+        posted = post(log.events(log.segments[1]), workspace.known_models())
+        for first in (3, 5):
+            with pytest.raises(AssertionError):
+                store.apply(posted, first, first)
+        store.close()
+    assert tables(filled) == before
+
+
+def test_a_file_that_is_in_use_is_said_to_be(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process has the file the error says so; the file is not taken for damaged."""
+    before = tables(filled)
+
+    def locked(*_: object) -> None:
+        raise duckdb.IOException("IO Error: Could not set lock on file: Conflicting lock is held")
+
+    monkeypatch.setattr(projecting, "_WAIT_SECONDS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("clearwell.projections.store.duckdb.connect", locked)
+        with pytest.raises(StorageError) as caught:
+            filled.status()
+    assert caught.value.code == "projections_busy"
+    assert tables(filled) == before
