@@ -83,7 +83,7 @@ class Project:
 
     def accept_model(self) -> None:
         """Put the folder's flows in force, whatever changes for open accounts."""
-        modelling.put_in_force(self._workspace, accept=True)
+        modelling.accept_model(self._workspace)
 
     def ingest(
         self, *files: str | PathLike[str], input_format: str | None = None, variables: Mapping[str, str] | None = None
@@ -129,7 +129,7 @@ class Project:
 
     def rebuild(self) -> int:
         """Fold the whole log again; returns the number of events."""
-        return projecting.rebuild(self._workspace)
+        return projecting.catch_up(self._workspace, anew=True)
 
 
 def _request(at: When, known_at: Known) -> CutRequest:

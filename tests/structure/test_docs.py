@@ -2,11 +2,11 @@
 
 In README.md and docs/guides a fenced block is run as a reader would run it, document by document, in a scratch folder:
 
-- ` ```LANGUAGE file=NAME `: the block is written to the file NAME;
+- ` ```LANGUAGE file=NAME `: the block is written to the file NAME of the scratch folder;
 - ` ```sh `: each line is a command; it ends with exit code 0, or with the one in a trailing `# exit 1`;
 - ` ```python `: run as a script;
-- ` ```text ` right after one of these: each line was printed by it. System times and hashes may differ, as may the width
-  of columns; a line with `…` alone stands for lines left out. With `as of the demo` nothing is compared.
+- ` ```text ` right after one of the two: each line was printed by it. System times and hashes may differ, as may the
+  width of columns; a line with `…` alone stands for lines left out.
 
 Blocks that begin with `make` or `git` are left out. `UPDATE_DOCS=1` rewrites what is generated.
 """
@@ -115,13 +115,15 @@ def _blocks(path: Path) -> list[Block]:
 class _Reader:
     """Someone who follows a document to the letter."""
 
-    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self._folder = folder
         self._capture = capture
         self.printed = ""
 
-    def follow(self, block: Block) -> None:
+    def follow(self, block: Block) -> bool:
+        """Do what the block says; returns whether a command was run."""
         if block.note.startswith("file="):
-            path = Path(block.note.removeprefix("file="))
+            path = self._folder / block.note.removeprefix("file=")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.body, encoding="utf-8")
         elif block.language == "sh" and not block.body.startswith(("make", "git")):
@@ -130,6 +132,9 @@ class _Reader:
             done = subprocess.run([sys.executable, "-c", block.body], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             self.printed = done.stdout
+        else:
+            return False
+        return not block.note.startswith("file=")
 
     def _run(self, line: str) -> str:
         match = _EXIT.search(line)
@@ -172,11 +177,11 @@ def test_commands_do_what_the_document_says(
 ) -> None:
     """Followed from the first line to the last, a document's commands end and print as it says."""
     monkeypatch.chdir(tmp_path)
-    reader = _Reader(capfd)
-    for before, block in zip([None, *_blocks(path)], _blocks(path), strict=False):
-        reader.follow(block)
-        if block.language == "text" and before and before.language in ("sh", "python") and "demo" not in block.note:
+    reader, ran = _Reader(tmp_path, capfd), False
+    for block in _blocks(path):
+        if block.language == "text" and ran:
             assert _not_printed(block.body, reader.printed) == [], f"line {block.line}:\n{reader.printed}"
+        ran = reader.follow(block)
 
 
 def test_an_output_that_is_not_printed_is_caught() -> None:
@@ -184,9 +189,8 @@ def test_an_output_that_is_not_printed_is_caught() -> None:
     printed = " a    25.00 \nBooks up to 2026-01-02 04:00:00Z, as known at 2026-05-06 07:08:09Z (sequence 3).\n"
     assert _not_printed("a 25.00\n…\n", printed) == []
     assert _not_printed("a 25.01\n", printed) == ["a 25.01"]
-    assert (
-        _not_printed("Books up to 2026-01-02 04:00:00Z, as known at 2027-05-06 07:08:09Z (sequence 3).", printed) == []
-    )
+    later = "Books up to 2026-01-02 04:00:00Z, as known at 2027-05-06 07:08:09Z (sequence 3)."
+    assert _not_printed(later, printed) == []
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -249,7 +253,20 @@ def test_every_column_of_the_views_is_explained(tmp_path: Path) -> None:
         project.ingest(tmp_path / "events" / "first.ndjson")
         for view in ("events", "entries", "open_accounts", "episodes", "balances", "segments"):
             section = text.split(f"### `{view}`", 1)[1].split("\n#", 1)[0]
-            listed = re.findall(r"^\| `([a-z_A-Z]+)` \|", section, re.MULTILINE)
+            listed = re.findall(r"^\| `([a-z0-9_A-Z]+)` \|", section, re.MULTILINE)
             found = [row["column_name"] for row in project.query(f"SELECT column_name FROM (DESCRIBE {view})")]
             fixed = [name for name in found if not name.startswith(("property_", "amount_", "currency_"))]
             assert [name for name in listed if not name.endswith("_NAME") and name != "other_properties"] == fixed
+
+
+def test_every_fault_of_verify_is_explained() -> None:
+    """docs/guides/questions.md lists the fault codes that the code can give, and no other."""
+    section = (DOCS / "guides" / "questions.md").read_text(encoding="utf-8").split("## `verify`", 1)[1]
+    cells = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
+    listed = {code for cell in cells for code in re.findall(r"`([a-z_]+)`", cell)}
+    source = ROOT / "src" / "clearwell"
+    text = "".join(
+        (source / name).read_text(encoding="utf-8") for name in ("application/verifying.py", "log/manifest.py")
+    )
+    given = re.findall(r'(?:Fault\(|ChainFault\(segment\.number, |^ +\()"([a-z]+(?:_[a-z]+)+)",', text, re.MULTILINE)
+    assert listed == {*given, "model_changed"}

@@ -37,6 +37,7 @@ class Evaluated:
     cut: Cut
     model: Model
     models: KnownModels
+    time_zone: str
     log: LogReader
     store: ProjectionStore
 
@@ -47,13 +48,14 @@ def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
     periods = workspace.periods()
     require_ledger(periods)
     models = workspace.known_models()
-    with projections(workspace) as store:
-        log = workspace.log()
+    with projections(workspace) as projected:
+        store, log = projected.store, projected.log
         cut = resolve_cut(request, log, periods, workspace.clock())
-        model = models[_in_force_at(periods, cut).version]
+        period = _in_force_at(periods, cut)
+        model = models[period.version]
         evaluate_at(store, log, models, cut)
-        evaluated = Evaluated(cut, model, models, log, store)
-        _put_windows(evaluated, workspace.settings.time_zone)
+        evaluated = Evaluated(cut, model, models, period.time_zone, log, store)
+        _put_windows(evaluated)
         yield evaluated
 
 
@@ -99,9 +101,9 @@ def _instant(option: str, text: str, alternative: str = "") -> datetime:
         raise UsageError("cut_unreadable", f"{option}: {message}") from error
 
 
-def _put_windows(evaluated: Evaluated, time_zone: str) -> None:
+def _put_windows(evaluated: Evaluated) -> None:
     connection = evaluated.store.connection
     connection.register("windows", windows(evaluated.model).to_arrow())
-    rows = connection.execute(clearing.opening_days(), {"time_zone": time_zone}).fetchall()
+    rows = connection.execute(clearing.opening_days(), {"time_zone": evaluated.time_zone}).fetchall()
     days = {name: (first, last) for name, first, last in rows}
     connection.register("business_windows", business_windows(evaluated.model, days).to_arrow())

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from clearwell.application.modelling import put_in_force
-from clearwell.application.projecting import projections
+from clearwell.application.projecting import project, projections
 from clearwell.application.workspace import Workspace
-from clearwell.errors import UsageError
+from clearwell.errors import StorageError, UsageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, at_most
 from clearwell.ingest.door import Door, DoorOptions, Receipt, single_writer
 from clearwell.ingest.inputs import Input, ReadOptions, read, source_inputs
-from clearwell.projections.store import ProjectionStore
 
 Progress = Callable[[Input, float, int], None]
 """Told, per batch: the input, the share of it that is read, and how many records the batch had."""
@@ -43,17 +42,21 @@ def ingest(
     total = Receipt()
     with single_writer(workspace.data_folder / "writer.lock"):
         model, door = open_door(workspace)
-        with projections(workspace) as store:
-            for item in chosen:
-                for batch, share in read(item, model, options):
-                    for part in at_most(batch, settings.batch_events):
-                        total += take(door, store, part)
-                    report(item, share, len(batch.lines))
+        for item in chosen:
+            for batch, share in read(item, model, options):
+                for part in at_most(batch, settings.batch_events):
+                    total += take(workspace, door, part)
+                report(item, share, len(batch.lines))
     return total
 
 
 def open_door(workspace: Workspace) -> tuple[Model, Door]:
-    """The door to the log, under the folder's model, which is put in force. Call it as the single writer."""
+    """The door to the log, under the folder's model, which is put in force. Call it as the single writer.
+
+    Raises DataError when the log has lost events that were there, so that nothing is written over them.
+    """
+    with projections(workspace):
+        pass
     model, since = put_in_force(workspace, accept=False)
     options = DoorOptions(
         log_folder=workspace.log_folder,
@@ -67,9 +70,14 @@ def open_door(workspace: Workspace) -> tuple[Model, Door]:
     return model, Door(workspace.catalog, workspace.log(), options)
 
 
-def take(door: Door, store: ProjectionStore, batch: Batch) -> Receipt:
-    """Make a batch durable, then project it."""
+def take(workspace: Workspace, door: Door, batch: Batch) -> Receipt:
+    """Make a batch durable, then project it. A reader that keeps the projections for long does not hold it up."""
     receipt, posted = door.take(batch)
     if posted is not None and receipt.first_sequence is not None and receipt.last_sequence is not None:
-        store.apply(posted, receipt.first_sequence, receipt.last_sequence)
+        try:
+            project(workspace, posted, receipt.first_sequence, receipt.last_sequence)
+        except StorageError as error:
+            if error.code != "projections_busy":
+                raise
+            workspace.say("The events are in the log; the projections are in use, and will catch up with it later.")
     return receipt

@@ -12,6 +12,7 @@ import polars as pl
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import models
+from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, UsageError
 from clearwell.flows.changes import Change, compare_models
 from clearwell.flows.check import Equation, clearing_equations
@@ -19,6 +20,7 @@ from clearwell.flows.draw import draw_flow
 from clearwell.flows.load import load_model
 from clearwell.flows.model import EventType, Model
 from clearwell.flows.problems import Problem
+from clearwell.ingest.door import single_writer
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 from clearwell.values import columns
@@ -31,6 +33,7 @@ _POSTING_CHANGES = {
     "amounts_removed",
     "amounts_changed",
 }
+_PRODUCER_CHANGE = "producer_changed"
 _IDENTITY_CHANGES = {"removed", "kind_changed", "properties_changed"}
 
 
@@ -88,15 +91,22 @@ def flow_names(workspace: Workspace) -> list[str]:
     return [item.name for item in workspace.project_model().flows]
 
 
+def accept_model(workspace: Workspace) -> Model:
+    """Put the folder's model in force, whatever it means for open accounts. Raises as `put_in_force` does."""
+    with single_writer(workspace.data_folder / "writer.lock"):
+        return put_in_force(workspace, accept=True)[0]
+
+
 def put_in_force(workspace: Workspace, *, accept: bool) -> tuple[Model, datetime]:
-    """Make the folder's model the one that events are posted under; returns it and since when.
+    """Make the folder's model the one that events are posted under; returns it and since when. For the single writer.
 
     Raises DataError when the model has problems, when the log forbids the change, or when the change has consequences
     and `accept` is not given.
     """
     model = workspace.project_model()
     periods = workspace.periods()
-    if periods and periods[-1].version == model.version:
+    time_zone = workspace.settings.time_zone
+    if periods and (periods[-1].version, periods[-1].time_zone) == (model.version, time_zone):
         return model, datetime.fromisoformat(periods[-1].accepted_at)
     old = _in_force(workspace)
     if old:
@@ -105,7 +115,8 @@ def put_in_force(workspace: Workspace, *, accept: bool) -> tuple[Model, datetime
     earliest = datetime.fromisoformat(max(known)) + timedelta(microseconds=1) if known else workspace.clock()
     accepted_at = max(workspace.clock(), earliest)
     with workspace.catalog.write() as connection:
-        models.put_in_force(connection, model.version, workspace.project_texts(), stored_text(accepted_at))
+        period = ModelPeriod(len(periods) + 1, model.version, time_zone, stored_text(accepted_at))
+        models.put_in_force(connection, period, workspace.project_texts())
     return model, accepted_at
 
 
@@ -131,7 +142,8 @@ def _consequences(workspace: Workspace, old: Model, new: Model, changes: tuple[C
     log = workspace.log()
     if not log.segments:
         return
-    with projections(workspace) as store:
+    with projections(workspace) as projected:
+        store = projected.store
         for change in changes:
             if change.subject_kind == "account_type" and change.what in _IDENTITY_CHANGES:
                 count = _account_count(store, change.subject)
@@ -145,6 +157,9 @@ def _consequences(workspace: Workspace, old: Model, new: Model, changes: tuple[C
             item.subject for item in changes if item.subject_kind == "event_type" and item.what in _POSTING_CHANGES
         }
         removed = {item.subject for item in changes if item.subject_kind == "event_type" and item.what == "removed"}
+        for change in changes:
+            if change.what == _PRODUCER_CHANGE:
+                yield from _no_longer_recognised(log, change)
         for name in sorted(changed):
             yield from _no_longer_posting(log, new.event_types[name])
         for name in sorted(changed | removed):
@@ -161,6 +176,17 @@ def _account_count(store: ProjectionStore, account_type: str) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _no_longer_recognised(log: LogReader, change: Change) -> Iterator[Consequence]:
+    """Count the log's events that would be taken for new ones if they came again, for identity is (producer, id)."""
+    counts = [
+        pl.scan_parquet(log.path(segment)).filter(pl.col("type") == change.subject).select(pl.len()).collect().item()
+        for segment in log.segments
+    ]
+    if sum(counts):
+        text = f"{change.text}: {sum(counts)} events in the log would be accepted once more if they came again"
+        yield Consequence("acceptance", change.subject, text)
 
 
 def _no_longer_posting(log: LogReader, event_type: EventType) -> Iterator[Consequence]:

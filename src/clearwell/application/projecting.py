@@ -1,55 +1,113 @@
-"""Opens the projections, brings them up to the log, and mends them when they are missing or damaged."""
+"""Opens the projections, brings them up to the log, and mends them when they are missing or damaged.
+
+Questions read without a lock on each other; only applying a batch, which is short, excludes them.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from clearwell.application.workspace import Workspace
-from clearwell.errors import StorageError
+from clearwell.errors import DataError, StorageError
+from clearwell.ledger.posting import Posted
+from clearwell.log.reader import LogReader
 from clearwell.projections.follow import follow
 from clearwell.projections.store import ProjectionStore
 
-_WAIT_SECONDS = 10.0
-_PAUSE_SECONDS = 0.2
+WAIT_SECONDS = 10.0
+_PAUSE_SECONDS = 0.1
+_ATTEMPTS = 3
 
 Progress = Callable[[int], None]
 
 
+@dataclass(frozen=True)
+class Projected:
+    """Projections opened for reading, and exactly the log that they are the projections of."""
+
+    store: ProjectionStore
+    log: LogReader
+
+
 @contextmanager
-def projections(workspace: Workspace, report: Progress = lambda _count: None) -> Iterator[ProjectionStore]:
-    """The projections with the whole log applied. A damaged file is said aloud and rebuilt."""
-    store = _opened(workspace)
-    try:
+def projections(workspace: Workspace) -> Iterator[Projected]:
+    """The projections of the whole log, for reading. A damaged file is said aloud and rebuilt.
+
+    Where a writer adds to the log faster than one can look, the state it has reached is read. Raises DataError when
+    the log has lost events that were projected, StorageError when a writer keeps the file for long.
+    """
+    store = None
+    for _ in range(_ATTEMPTS):
+        store = _opened(workspace, read_only=True)
         log = workspace.log()
-        if store.applied_sequence > log.last_sequence:
-            workspace.say("The projections are ahead of the log, which cannot be: rebuilding them.")
-            store.clear()
-        follow(store, log, workspace.known_models(), report)
-        yield store
+        _require_whole(store, log)
+        if store.applied_sequence == log.last_sequence:
+            break
+        store.close()
+        catch_up(workspace)
+    assert store is not None
+    if store.closed:
+        store = _opened(workspace, read_only=True)
+    try:
+        yield Projected(store, workspace.log().upto(store.applied_sequence))
     finally:
         store.close()
 
 
-def rebuild(workspace: Workspace, report: Progress = lambda _count: None) -> int:
-    """Throw the projections away and fold the whole log again; returns the number of events."""
+def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, anew: bool = False) -> int:
+    """Apply what the log has beyond the projections, or with `anew` all of it; returns the number of events.
+
+    Raises as `projections` does.
+    """
     store = _opened(workspace)
     try:
-        store.clear()
-        return follow(store, workspace.log(), workspace.known_models(), report)
+        if anew:
+            store.clear()
+        log = workspace.log()
+        _require_whole(store, log)
+        return follow(store, log, workspace.known_models(), report)
     finally:
         store.close()
 
 
-def _opened(workspace: Workspace) -> ProjectionStore:
-    give_up_at = time.monotonic() + _WAIT_SECONDS
+def project(workspace: Workspace, posted: Posted, first_sequence: int, last_sequence: int) -> None:
+    """Apply a batch that has just become durable, and before it what is still missing.
+
+    Raises StorageError when readers keep the file for long; the batch is in the log, and is applied later.
+    """
+    store = _opened(workspace)
+    try:
+        if store.applied_sequence + 1 == first_sequence:
+            store.apply(posted, first_sequence, last_sequence)
+        else:
+            follow(store, workspace.log(), workspace.known_models())
+    finally:
+        store.close()
+
+
+def _require_whole(store: ProjectionStore, log: LogReader) -> None:
+    if store.applied_sequence > log.last_sequence:
+        raise DataError(
+            "log_shorter_than_projections",
+            f"the log ends at sequence {log.last_sequence}, but events up to {store.applied_sequence} were projected: "
+            "the catalog or the log is older than it should be. Restore what is missing; "
+            "only if those events are to be given up, run `clearwell rebuild`",
+        )
+
+
+def _opened(workspace: Workspace, *, read_only: bool = False) -> ProjectionStore:
+    give_up_at = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            return ProjectionStore(workspace.projection_path)
+            return ProjectionStore(workspace.projection_path, read_only=read_only)
         except StorageError as error:
             if error.code == "projections_busy" and time.monotonic() < give_up_at:
                 time.sleep(_PAUSE_SECONDS)
+            elif error.code == "projections_not_current" and read_only:
+                ProjectionStore(workspace.projection_path).close()
             elif error.code == "projections_damaged":
                 workspace.say(f"The projections were damaged, and are being rebuilt from the log: {error.message}")
                 for path in workspace.data_folder.glob(f"{workspace.projection_path.name}*"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -10,7 +11,6 @@ from itertools import groupby
 import numpy as np
 
 from clearwell.application.ingesting import open_door, take
-from clearwell.application.projecting import projections
 from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.catalog import quarantine
 from clearwell.catalog.quarantine import QuarantinedRecord
@@ -81,17 +81,16 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
     if corrected is not None:
         if len(numbers) != 1:
             raise UsageError("quarantine_number_needed", "a corrected record takes the place of exactly one: name it")
-        chosen = [replace(chosen[0], record=corrected.strip())]
+        chosen = [replace(chosen[0], record=_one_line(corrected))]
     total = Receipt()
     with single_writer(workspace.data_folder / "writer.lock"):
         model, door = open_door(workspace)
         reader = NdjsonReader(model, NdjsonOptions(record_bytes=workspace.settings.record_bytes))
-        with projections(workspace) as store:
-            for batch in _batches(reader, chosen):
-                total += take(door, store, batch)
+        for batch in _batches(reader, chosen):
+            total += take(workspace, door, batch)
     released = _released(workspace, chosen)
     if corrected is not None:
-        released = [] if total.quarantined else [chosen[0].number]
+        released = [chosen[0].number] if total.accepted + total.duplicates else []
     with workspace.catalog.write() as connection:
         quarantine.mark_replayed(connection, released, stored_text(workspace.clock()))
     return Retried(total, tuple(released))
@@ -120,6 +119,17 @@ def _batches(reader: NdjsonReader, chosen: Sequence[QuarantinedRecord]) -> Itera
 
 
 def _released(workspace: Workspace, chosen: Sequence[QuarantinedRecord]) -> list[int]:
-    """Who was not put aside again: its row in quarantine has not been seen since."""
-    seen = {item.number: item.last_seen_at for item in all_waiting(workspace)}
-    return [item.number for item in chosen if b"\n" not in item.record and seen.get(item.number) == item.last_seen_at]
+    """Who was not put aside again: its row in quarantine was not counted once more."""
+    seen = {item.number: item.seen_count for item in all_waiting(workspace)}
+    return [item.number for item in chosen if b"\n" not in item.record and seen.get(item.number) == item.seen_count]
+
+
+def _one_line(corrected: bytes) -> bytes:
+    """A corrected record without line feeds. Raises UsageError unless it is one JSON object."""
+    try:
+        content = json.loads(corrected)
+    except ValueError as error:
+        raise UsageError("correction_unreadable", f"expected one JSON object, found: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError("correction_unreadable", f"expected one JSON object, found {type(content).__name__}")
+    return b" ".join(corrected.split(b"\n")).strip()  # Between the tokens of JSON a line feed is white space.

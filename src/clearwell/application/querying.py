@@ -37,7 +37,7 @@ def query(workspace: Workspace, request: CutRequest, sql: str) -> Iterator[Answe
     """Run one SELECT over the views as of the cut. Raises UsageError for SQL that fails or is anything else."""
     _require_select(sql)
     with books_at(workspace, request) as books:
-        _make_views(books, workspace)
+        _make_views(books)
         _lock(books, workspace)
         try:
             result = books.store.connection.execute(sql)
@@ -51,13 +51,12 @@ def _require_select(sql: str) -> None:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
         raise UsageError("query_failed", str(error)) from error
-    kinds = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-    if len(statements) != 1 or statements[0].type not in kinds:
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         found = ", ".join(item.type.name for item in statements) or "nothing"
         raise UsageError("query_not_select", f"expected one SELECT, found {found}: the ledger is read only")
 
 
-def _make_views(books: Evaluated, workspace: Workspace) -> None:
+def _make_views(books: Evaluated) -> None:
     connection = books.store.connection
     at, sequence = f"TIMESTAMPTZ '{stored_text(books.cut.effective_at)}'", int(books.cut.sequence)
     paths = ", ".join(quoted_text(str(books.log.path(item))) for item in books.log.segments)
@@ -67,7 +66,7 @@ def _make_views(books: Evaluated, workspace: Workspace) -> None:
     )
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
-    parameters = {"$effective_at": at, "$time_zone": quoted_text(workspace.settings.time_zone)}
+    parameters = {"$effective_at": at, "$time_zone": quoted_text(books.time_zone)}
     open_now, episodes = clearing.open_with_state(), clearing.cleared_with_due()
     for name, text in parameters.items():
         open_now, episodes = open_now.replace(name, text), episodes.replace(name, text)

@@ -67,7 +67,7 @@ class OpenReport:
 def status(workspace: Workspace, request: CutRequest) -> StatusReport:
     """Per flow and account type: open, in flight, overdue, and the share cleared, at a cut."""
     with books_at(workspace, request) as books:
-        return StatusReport(books.cut, _rows(_ask(books, clearing.status(), workspace)))
+        return StatusReport(books.cut, _rows(_ask(books, clearing.status())))
 
 
 def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter) -> OpenReport:
@@ -78,9 +78,9 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
     with books_at(workspace, request) as books:
         conditions, parameters = _conditions(books.model, wanted)
         query = f"SELECT * FROM ({clearing.open_with_state()}) WHERE {' AND '.join(conditions)}"
-        total = _ask(books, f"SELECT count(*) FROM ({query})", workspace, parameters).fetchone()
+        total = _ask(books, f"SELECT count(*) FROM ({query})", parameters).fetchone()
         limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
-        rows = _ask(books, f"{query} ORDER BY {SORTS[wanted.sort]}{limit}", workspace, parameters)
+        rows = _ask(books, f"{query} ORDER BY {SORTS[wanted.sort]}{limit}", parameters)
         assert total is not None
         accounts = [_open_account(books.model, row) for row in _each(rows)]
         owners = {item.name: item.owner for item in books.model.account_types.values()}
@@ -195,10 +195,8 @@ def _declared(model: Model, account_type: str) -> AccountType:
     return found
 
 
-def _ask(
-    books: Evaluated, query: str, workspace: Workspace, parameters: Mapping[str, Any] | None = None
-) -> duckdb.DuckDBPyConnection:
-    own = {"effective_at": books.cut.effective_at, "time_zone": workspace.settings.time_zone}
+def _ask(books: Evaluated, query: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+    own = {"effective_at": books.cut.effective_at, "time_zone": books.time_zone}
     return books.store.connection.execute(query, {**own, **(parameters or {})})
 
 

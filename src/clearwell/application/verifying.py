@@ -13,12 +13,14 @@ import duckdb
 import polars as pl
 
 from clearwell.application.projecting import projections
-from clearwell.application.workspace import Workspace, require_ledger
-from clearwell.errors import StorageError
+from clearwell.application.workspace import KnownModels, Workspace, require_ledger
+from clearwell.errors import ClearwellError, DataError, StorageError
 from clearwell.flows.model import Model
+from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.posting import Posted, post
 from clearwell.log.manifest import Segment, chain_faults
 from clearwell.log.reader import LogReader
+from clearwell.projections.follow import follow
 from clearwell.projections.store import ProjectionStore
 from clearwell.values.times import stored_text
 
@@ -61,6 +63,8 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
         for item in chain_faults(log.segments)
     ]
     models = workspace.known_models()
+    faults += _changed_models(models)
+    faults += _foreign_models(workspace, log)
     with tempfile.TemporaryDirectory(dir=workspace.data_folder, prefix="verify-") as folder:
         fresh = ProjectionStore(Path(folder) / "fresh.duckdb")
         try:
@@ -72,7 +76,7 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
                 if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
                     fresh.apply(posted, segment.first_sequence, segment.last_sequence)
                 report(segment.event_count)
-            faults += _unknown_files(log)
+            faults += _unknown_files(workspace)
             if readable and fresh.applied_sequence == log.last_sequence:
                 faults += _repeated_identities(log)
                 faults += _projection_faults(workspace, fresh)
@@ -95,6 +99,11 @@ def _segment_faults(log: LogReader, segment: Segment, models: Mapping[str, Model
         events = log.events(segment)
     except StorageError as error:
         return [*faults, Fault("segment_unreadable", where, "a Parquet file", error.message)], None
+    if "sequence" not in events.columns:
+        return [
+            *faults,
+            Fault("segment_unreadable", where, "events with their sequence", ", ".join(events.columns)),
+        ], None
     sequences = events["sequence"]
     expected = pl.int_range(segment.first_sequence, segment.last_sequence + 1, eager=True)
     if len(sequences) != len(expected) or not (sequences == expected).all():
@@ -105,10 +114,13 @@ def _segment_faults(log: LogReader, segment: Segment, models: Mapping[str, Model
         ], None
     try:
         posted = post(events, models)
-    except (KeyError, pl.exceptions.PolarsError) as error:
+    except (KeyError, ClearwellError, pl.exceptions.PolarsError) as error:
         return [*faults, Fault("segment_not_postable", where, "events of a known model", repr(error))], None
     moved = json.dumps({name: str(total) for name, total in posted.moved().items()}, sort_keys=True)
+    versions = ", ".join(events["model_version"].unique().sort())
     comparisons = [
+        ("file_bytes_wrong", str(segment.file_bytes), str(path.stat().st_size)),
+        ("model_version_wrong", segment.model_version, versions),
         ("moved_sum_wrong", segment.moved, moved),
         ("entry_count_wrong", str(segment.entry_count), str(posted.entry_count)),
         ("recorded_at_wrong", segment.recorded_at, stored_text(events["recorded_at"].max())),  # type: ignore[arg-type]
@@ -119,6 +131,25 @@ def _segment_faults(log: LogReader, segment: Segment, models: Mapping[str, Model
     return faults, posted
 
 
+def _foreign_models(workspace: Workspace, log: LogReader) -> Iterator[Fault]:
+    """Segments that were posted under another model than the one in force when they were recorded."""
+    periods = workspace.periods()
+    for segment in log.segments:
+        in_force = [item.version for item in periods if item.accepted_at <= segment.recorded_at]
+        if in_force[-1:] != [segment.model_version]:
+            found = in_force[-1] if in_force else "none"
+            yield Fault("model_not_in_force", segment.file_name, f"model {segment.model_version}", found)
+
+
+def _changed_models(models: KnownModels) -> Iterator[Fault]:
+    """Models whose texts in the catalog are not those that their version stands for."""
+    for version in models:
+        try:
+            models[version]
+        except DataError as error:
+            yield Fault(error.code, f"model {version}", "the texts it was accepted with", error.message)
+
+
 def _file_hash(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -127,21 +158,25 @@ def _file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _unknown_files(log: LogReader) -> Iterator[Fault]:
+def _unknown_files(workspace: Workspace) -> Iterator[Fault]:
     """Files in the log's folder beyond what the manifest names; one segment more is the rest of a crash."""
+    present = sorted(workspace.log_folder.iterdir())
+    log = workspace.log()  # After the folder: whatever was committed meanwhile has its row.
     named = {item.file_name for item in log.segments}
     leftover = f"segment-{len(log.segments) + 1:08d}.parquet"
-    for path in sorted(log.folder.iterdir()):
+    for path in present:
         if path.name not in named and path.name != leftover and not path.name.endswith(".part"):
             yield Fault("file_unknown", path.name, "only files that the manifest names", "a file without a row")
 
 
 def _repeated_identities(log: LogReader) -> Iterator[Fault]:
     """Events that are in the log twice under one identity."""
+    if not log.segments:
+        return
     scan = pl.concat([pl.scan_parquet(log.path(item)).select("producer", "id", "sequence") for item in log.segments])
     suspects = (
-        scan.with_columns(both=pl.col("id").hash(4) ^ pl.col("producer").hash(5))
-        .filter(pl.col("both").is_duplicated())
+        scan.with_columns(identity_hash())
+        .filter(pl.col("identity_hash").is_duplicated())
         .group_by("producer", "id")
         .agg(pl.col("sequence").sort())
         .filter(pl.col("sequence").list.len() > 1)
@@ -155,14 +190,21 @@ def _repeated_identities(log: LogReader) -> Iterator[Fault]:
 
 def _projection_faults(workspace: Workspace, fresh: ProjectionStore) -> Iterator[Fault]:
     """Rows of the stored projections that a fresh fold does not give, and the other way round."""
-    with projections(workspace) as stored:
-        connection = stored.connection
-        for table in _TABLES:
-            connection.register("fresh_rows", fresh.connection.execute(f"SELECT * FROM {table}").to_arrow_reader())
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh_{table} AS SELECT * FROM fresh_rows")
-            connection.unregister("fresh_rows")
-            yield from _differences(connection, table, f"fresh_{table}", "a row that the log gives", "it is missing")
-            yield from _differences(connection, f"fresh_{table}", table, "only rows that the log gives", "it is there")
+    try:
+        with projections(workspace) as projected:
+            follow(fresh, projected.log, workspace.known_models())  # What was committed while we looked.
+            yield from _differing_rows(projected.store.connection, fresh)
+    except DataError as error:
+        yield Fault(error.code, "projections", "a log with all that was projected", error.message)
+
+
+def _differing_rows(connection: duckdb.DuckDBPyConnection, fresh: ProjectionStore) -> Iterator[Fault]:
+    for table in _TABLES:
+        connection.register("fresh_rows", fresh.connection.execute(f"SELECT * FROM {table}").to_arrow_reader())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh_{table} AS SELECT * FROM fresh_rows")
+        connection.unregister("fresh_rows")
+        yield from _differences(connection, table, f"fresh_{table}", "a row that the log gives", "it is missing")
+        yield from _differences(connection, f"fresh_{table}", table, "only rows that the log gives", "it is there")
 
 
 def _differences(

@@ -24,7 +24,10 @@ _CATALOG = "catalog.sqlite"
 
 
 class KnownModels(Mapping[str, Model]):
-    """Every model that was ever in force, by version, loaded from the catalog when first asked for."""
+    """Every model that was ever in force, by version, loaded from the catalog when first asked for.
+
+    Raises DataError when the stored texts of a model are not those that its version was computed from.
+    """
 
     def __init__(self, catalog: Database, periods: list[ModelPeriod]) -> None:
         self._catalog = catalog
@@ -39,7 +42,8 @@ class KnownModels(Mapping[str, Model]):
                 texts = models.model_texts(connection, version)
             model, problems = load_model(texts)
             if model is None or model.version != version:
-                raise AssertionError(f"the stored model {version} no longer loads: {problems}")
+                found = model.version if model else "; ".join(map(str, problems))
+                raise DataError("model_changed", f"the catalog's texts of model {version} are others: {found}")
             self._loaded[version] = model
         return self._loaded[version]
 

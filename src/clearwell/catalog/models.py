@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from clearwell.catalog.tables import flow_texts, model_files, models
 
 
 @dataclass(frozen=True)
 class ModelPeriod:
-    """A model came into force at `accepted_at` (ISO 8601, UTC), and stays so until the next period begins."""
+    """A model came into force at `accepted_at` (ISO 8601, UTC), and stays so until the next period begins.
+
+    `time_zone` is the one whose days count as business days meanwhile: it is part of what figures mean.
+    """
 
     number: int
     version: str
+    time_zone: str
     accepted_at: str
 
 
 def model_periods(connection: Connection) -> list[ModelPeriod]:
     """Every period, oldest first."""
-    rows = connection.execute(select(models.c.number, models.c.version, models.c.accepted_at).order_by(models.c.number))
-    return [ModelPeriod(number, version, accepted_at) for number, version, accepted_at in rows]
+    rows = connection.execute(select(models).order_by(models.c.number)).mappings()
+    return [ModelPeriod(**row) for row in rows]
 
 
 def model_texts(connection: Connection, version: str) -> dict[str, str]:
@@ -37,14 +41,15 @@ def model_texts(connection: Connection, version: str) -> dict[str, str]:
     return {name: text for name, text in connection.execute(statement)}  # noqa: C416  (Rows are no pairs to the types.)
 
 
-def put_in_force(connection: Connection, version: str, texts: Mapping[str, str], accepted_at: str) -> None:
-    """Begin a period of the model `version`, keeping its texts when they are new."""
-    if not model_texts(connection, version):
+def put_in_force(connection: Connection, period: ModelPeriod, texts: Mapping[str, str]) -> None:
+    """Begin a period, keeping the model's texts when they are new."""
+    if not model_texts(connection, period.version):
         for name, text in sorted(texts.items()):
             text_hash = hashlib.sha256(text.encode()).hexdigest()
             known = connection.execute(select(flow_texts.c.text_hash).where(flow_texts.c.text_hash == text_hash))
             if known.first() is None:
                 connection.execute(insert(flow_texts), [{"text_hash": text_hash, "text": text}])
-            connection.execute(insert(model_files), [{"version": version, "file_name": name, "text_hash": text_hash}])
-    last = connection.execute(select(func.coalesce(func.max(models.c.number), 0))).scalar_one()
-    connection.execute(insert(models), [{"number": last + 1, "version": version, "accepted_at": accepted_at}])
+            connection.execute(
+                insert(model_files), [{"version": period.version, "file_name": name, "text_hash": text_hash}]
+            )
+    connection.execute(insert(models), [asdict(period)])

@@ -43,12 +43,15 @@ class QuarantinedRecord:
 
 
 def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], seen_at: str) -> None:
-    """Keep records. One that is here already, from the same place in the same source, is counted as seen again."""
+    """Keep records. One that is here already, from the same place in the same source, is counted as seen again.
+
+    One that was replayed stays so: it, or its correction, is an event.
+    """
     rows = [_row(reason, record, seen_at) for reason, record in refused]
     if not rows:
         return
     statement = insert_or_update(quarantine)
-    again = {name: statement.excluded[name] for name in ("state", "code", "field", "expected", "found", "last_seen_at")}
+    again = {name: statement.excluded[name] for name in ("code", "field", "expected", "found", "last_seen_at")}
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["fingerprint"], set_={**again, "seen_count": quarantine.c.seen_count + 1}

@@ -31,6 +31,7 @@ models = Table(
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("version", String(64), nullable=False),
+    Column("time_zone", String(64), nullable=False),
     Column("accepted_at", String(32), nullable=False, unique=True),
 )
 """One row per time that a model came into force; it stays in force until the next row's `accepted_at`."""

@@ -53,7 +53,7 @@ def check(
     with opened(project) as workspace:
         report = modelling.check(workspace)
         if accept and report.ok:
-            modelling.put_in_force(workspace, accept=True)
+            modelling.accept_model(workspace)
         if as_json:
             print_json(_as_json(report))
         else:

@@ -46,7 +46,7 @@ def rebuild(project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
     with opened(project) as workspace:
         total = workspace.log().last_sequence
         with meter("events", total or None) as shown:
-            count = projecting.rebuild(workspace, shown.advance)
+            count = projecting.catch_up(workspace, shown.advance, anew=True)
     if as_json:
         print_json({"events": count})
     else:

@@ -5,7 +5,10 @@ The same content again is a duplicate, and is counted. Other content under a kno
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +16,7 @@ import polars as pl
 from clearwell.ingest.identities import Identities, identity_hash
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.log.reader import LogReader
+from clearwell.values import columns
 
 _NOT_CONTENT = {
     "position",
@@ -97,7 +101,41 @@ def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where
         for name in content
     ]
     named = pl.concat_list(differs).list.drop_nulls().list.head(_SHOWN).list.join(", ")
-    return joined.select("position", named.alias("differs"), where.alias("where")).cast(_SEEN_SCHEMA)
+    compared = joined.with_columns(differs=named, where=where)
+    return _same_properties_elsewhere(compared).select("position", "differs", "where").cast(_SEEN_SCHEMA)
+
+
+def _same_properties_elsewhere(compared: pl.DataFrame) -> pl.DataFrame:
+    """Clear the difference where it is only one of place: a property that was declared since has a column now.
+
+    Looks, row by row, at the few that differ and have properties without a column.
+    """
+    others = [name for name in ("mine_other_properties", "theirs_other_properties") if name in compared.columns]
+    suspects = (
+        compared.filter(pl.col("differs") != "", pl.any_horizontal(pl.col(others).is_not_null())) if others else None
+    )
+    if suspects is None or suspects.is_empty():
+        return compared
+    same = [
+        row["position"]
+        for row in suspects.iter_rows(named=True)
+        if all(name.startswith("property_") or name == "other_properties" for name in row["differs"].split(", "))
+        and _properties(row, "mine_") == _properties(row, "theirs_")
+    ]
+    return compared.with_columns(
+        differs=pl.when(pl.col("position").is_in(same)).then(pl.lit("")).otherwise(pl.col("differs"))
+    )
+
+
+def _properties(row: Mapping[str, Any], side: str) -> dict[str, str]:
+    """All properties of one side as texts, wherever they are kept."""
+    prefix = side + columns.PROPERTY_PREFIX
+    found = {
+        name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix) and value is not None
+    }
+    others = json.loads(row.get(side + columns.OTHER_PROPERTIES) or "{}")
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in others.items()}
+    return {**found, **texts}
 
 
 def _conflicts(seen: pl.DataFrame) -> pl.DataFrame:

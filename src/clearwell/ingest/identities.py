@@ -6,7 +6,10 @@ when they are missing, and when Polars or the processor would compute other hash
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +30,17 @@ STORED_AT = 1 << 20
 LARGEST_RUN = 1 << 23
 """Runs are merged up to this many identities."""
 
+_DIGEST = 16
+
 
 @dataclass(frozen=True)
 class _Run:
-    """Identities of the sequences `first` to `last`: row 0 the hashes, sorted; row 1 the sequences."""
+    """Identities of the sequences `first` to `last`: row 0 the sorted hashes, row 1 the sequences; `path` if stored."""
 
     first: int
     last: int
     rows: npt.NDArray[Any]
+    path: Path | None = None
 
     def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
         """Pairs (place in `wanted`, sequence) of equal hashes."""
@@ -93,41 +99,50 @@ class Identities:
             both = np.concatenate([before.rows, newest.rows], axis=1)
             merged = _Run(before.first, newest.last, both[:, np.argsort(both[0], kind="stable")])
             self._runs[-2:] = [merged]
-            self._remove(before)
+            if before.path is not None:
+                before.path.unlink(missing_ok=True)
         newest = self._runs[-1]
         if newest.rows.shape[1] >= STORED_AT:
             self._runs[-1] = self._stored(newest)
 
-    def _path(self, run: _Run) -> Path:
-        return self._folder / f"identities-{self._fingerprint}-{run.first:016d}-{run.last:016d}.npy"
-
     def _stored(self, run: _Run) -> _Run:
-        path = self._path(run)
-        if not path.exists():
-            aside = path.with_suffix(".part")
-            with aside.open("wb") as file:
-                np.save(file, run.rows)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        return _Run(run.first, run.last, np.load(path, mmap_mode="r"))
-
-    def _remove(self, run: _Run) -> None:
-        self._path(run).unlink(missing_ok=True)
+        """Write a run down under a name that holds its range and its hash, unless it is there already."""
+        if run.path is not None:
+            return run
+        buffer = io.BytesIO()
+        np.save(buffer, run.rows)
+        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:_DIGEST]
+        path = self._folder / f"identities-{self._fingerprint}-{run.first:016d}-{run.last:016d}-{digest}.npy"
+        aside = path.with_suffix(".part")
+        with aside.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        return _Run(run.first, run.last, np.load(path, mmap_mode="r"), path)
 
     def _stored_runs(self, last_sequence: int) -> list[_Run]:
-        """The longest row of stored runs from sequence 1 on; every other file here is left over, and removed."""
+        """The longest row of sound runs from sequence 1 on; every other file here is left over, and removed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         by_first: dict[int, tuple[int, Path]] = {}
-        for path in sorted(self._folder.glob(f"identities-{self._fingerprint}-*.npy")):
-            first, last = map(int, path.stem.split("-")[2:])
-            by_first[first] = max(by_first.get(first, (0, path)), (last, path))
+        for path in sorted(self._folder.iterdir()):
+            span = self._span(path)
+            if span is not None and span[1] <= last_sequence:
+                by_first[span[0]] = max(by_first.get(span[0], (0, path)), (span[1], path))
         runs: list[_Run] = []
-        used: set[Path] = set()
-        while (found := by_first.get(runs[-1].last + 1 if runs else 1)) and found[0] <= last_sequence:
+        while found := by_first.get(runs[-1].last + 1 if runs else 1):
             last, path = found
-            runs.append(_Run(runs[-1].last + 1 if runs else 1, last, np.load(path, mmap_mode="r")))
-            used.add(path)
+            runs.append(_Run(runs[-1].last + 1 if runs else 1, last, np.load(path, mmap_mode="r"), path))
+        used = {run.path for run in runs}
         for path in set(self._folder.iterdir()) - used:
             path.unlink()
         return runs
+
+    def _span(self, path: Path) -> tuple[int, int] | None:
+        """The range of sequences that a stored run covers; None when the file is not what its name says."""
+        match = re.fullmatch(rf"identities-{self._fingerprint}-([0-9]{{16}})-([0-9]{{16}})-([0-9a-f]{{16}})", path.stem)
+        if match is None or path.suffix != ".npy":
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST]
+        return (int(match[1]), int(match[2])) if digest == match[3] else None

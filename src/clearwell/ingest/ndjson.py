@@ -25,6 +25,7 @@ from clearwell.values import columns
 _TEXT_FIELDS = ("type", "id", "producer", "effective_at", "occurred_at", "currency")
 _FIELDS = (*_TEXT_FIELDS, "properties", "amounts")
 _NAME_LIMIT = 200
+_WHITE_SPACE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class _Shape:
     faults: list[tuple[RejectionCode, str, str, str]] = field(default_factory=list)
     unknown_properties: tuple[str, ...] = ()
     short_amounts: bool = False
-    empty: bool = False
+    without_keys: tuple[str, ...] = ()
 
 
 class NdjsonReader:
@@ -75,7 +76,7 @@ class NdjsonReader:
             line += len(starts)
 
     def _batch(self, block: bytes, starts: Any, ends: Any, first_line: int, source: str) -> Batch:
-        lengths = ends - starts
+        lengths = _lengths(block, starts, ends)
         lines = np.arange(first_line, first_line + len(starts), dtype=np.int64)
         texts, unreadable = _texts(block, starts, ends)
         table = pl.DataFrame({"position": np.arange(len(starts), dtype=np.int64), "text": texts})
@@ -100,7 +101,7 @@ class NdjsonReader:
         keep[too_large] = False
         keep[unreadable] = False
         kept = table.filter(pl.Series(keep))
-        if (lengths <= 2).any():
+        if np.isin(np.frombuffer(block, dtype=np.uint8)[starts], _WHITE_SPACE).any():
             kept = kept.filter(pl.col("text").str.strip_chars() != "")
         records, faults = self._parse(kept)
 
@@ -139,10 +140,9 @@ class NdjsonReader:
         records = self._flattened(parsed)
         faults: list[pl.DataFrame] = []
         shapes = parsed["shape"]
-        unreadable: list[int] = []
         for text in shapes.unique().to_list():
             shape = self._shapes.get(text) or self._shape(text)
-            if not (shape.faults or shape.unknown_properties or shape.short_amounts or shape.empty):
+            if not (shape.faults or shape.unknown_properties or shape.short_amounts or shape.without_keys):
                 continue
             positions = parsed.filter(shapes == text)["position"]
             for code, name, expected, found in shape.faults:
@@ -151,9 +151,7 @@ class NdjsonReader:
                 records = self._with_short_amounts(records, lines, positions)
             if shape.unknown_properties:
                 records = self._with_other_properties(records, lines, positions, shape.unknown_properties)
-            if shape.empty:
-                unreadable += positions.to_list()
-        faults += self._not_objects(unreadable, lines)
+            faults += [self._not_objects(positions, lines, path) for path in shape.without_keys]
         faults += self._nested_values(records, lines)
         fatal = pl.concat([no_rejections(), *faults]).filter(pl.col("code") == RejectionCode.RECORD_UNREADABLE)
         return records.join(fatal, on="position", how="anti", maintain_order="left"), faults
@@ -172,7 +170,12 @@ class NdjsonReader:
     def _shape(self, text: str) -> _Shape:
         """Examine one set of keys: those of the record, its properties, its amounts, and of each amount."""
         top, properties, amounts, *each = [keys or [] for keys in json.loads(text)]
-        shape = _Shape(empty=not top)
+        keys_of = {"": top, "/properties": properties, "/amounts": amounts}
+        shape = _Shape(
+            without_keys=tuple(
+                path for path, keys in keys_of.items() if not keys and (not path or path.removeprefix("/") in top)
+            )
+        )
         for where, keys in (("", top), ("properties.", properties), ("amounts.", amounts)):
             for name, count in Counter(keys).items():
                 if count > 1:
@@ -248,21 +251,16 @@ class NdjsonReader:
             .select(records.columns)
         )
 
-    def _not_objects(self, positions: Sequence[int], lines: pl.DataFrame) -> list[pl.DataFrame]:
-        if not positions:
-            return []
-        chosen = lines.filter(pl.col("position").is_in(positions))
-        query = "SELECT position, lower(json_type(text)) AS kind FROM lines WHERE json_type(text) <> 'OBJECT'"
-        kinds = self._frame(query, chosen, [])
-        return [
-            rejections_frame(
-                kinds["position"],
-                RejectionCode.RECORD_UNREADABLE,
-                field="record",
-                expected="a JSON object",
-                found=kinds["kind"],
-            )
-        ]
+    def _not_objects(self, positions: pl.Series, lines: pl.DataFrame, path: str) -> pl.DataFrame:
+        """Faults of the lines that have something else than an object at `path` (a JSON pointer)."""
+        chosen = lines.filter(pl.col("position").is_in(positions.implode()))
+        query = "SELECT position, lower(json_type(text, $1)) AS kind FROM lines WHERE json_type(text, $1) <> 'OBJECT'"
+        kinds = self._frame(query, chosen, [path])
+        code = RejectionCode.FIELD_INVALID if path else RejectionCode.RECORD_UNREADABLE
+        field_name = path.removeprefix("/") or "record"
+        return rejections_frame(
+            kinds["position"], code, field=field_name, expected="a JSON object", found=kinds["kind"]
+        )
 
     def _nested_values(self, records: pl.DataFrame, lines: pl.DataFrame) -> list[pl.DataFrame]:
         """Objects and arrays where a text or a number belongs, and texts where an object does."""
@@ -339,6 +337,14 @@ def _line_bounds(block: bytes) -> tuple[Any, Any]:
     if not len(ends) or ends[-1] != len(block):
         ends = np.append(ends, len(block))
     return np.concatenate([[0], ends[:-1]]).astype(np.int64), ends.astype(np.int64)
+
+
+def _lengths(block: bytes, starts: Any, ends: Any) -> Any:
+    """The bytes of each line, without what ends it."""
+    content = np.frombuffer(block, dtype=np.uint8)
+    ended = content[ends - 1] == ord("\n")
+    returned = ended & (ends - starts > 1) & (content[np.maximum(ends - 2, 0)] == ord("\r"))
+    return ends - starts - ended - returned
 
 
 def _texts(block: bytes, starts: Any, ends: Any) -> tuple[pl.Series, list[int]]:

@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
+import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -33,7 +34,7 @@ def read_parquet(file: BinaryIO, source: str, model: Model, batch_rows: int) -> 
     """Yield the rows of a Parquet file, beside the number of rows it has. Raises DataError when it is none."""
     try:
         parquet = pyarrow.parquet.ParquetFile(file)
-        _check_columns(_flat_names(parquet.schema_arrow), source)
+        _check_columns(parquet.schema_arrow, source)
         for batch in _batches(parquet.iter_batches(batch_size=batch_rows), source, model):
             yield batch, parquet.metadata.num_rows
     except pa.ArrowException as error:
@@ -55,7 +56,7 @@ def read_arrow(stream: BinaryIO, source: str, model: Model, batch_rows: int) -> 
 
 def read_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema, source: str, model: Model) -> Iterator[Batch]:
     """Yield rows that are in memory or come from a query."""
-    _check_columns(_flat_names(schema), source)
+    _check_columns(schema, source)
     yield from _batches(batches, source, model)
 
 
@@ -66,7 +67,7 @@ def read_csv(stream: BinaryIO, source: str, model: Model) -> Iterator[Batch]:
     """
     header = stream.readline(1 << 20)
     names = _header_names(header, source)
-    _check_columns(names, source)
+    _check_columns(pa.schema([(name, pa.string()) for name in names]), source)
     refused: list[tuple[int, str]] = []
 
     def refuse(row: pyarrow.csv.InvalidRow) -> str:
@@ -123,7 +124,7 @@ def _csv_batch(records: pl.DataFrame, rows: np.ndarray, bad: Sequence[tuple[int,
     def raw(positions: Sequence[int]) -> list[bytes]:
         return [bad[place - count][1].encode() if place >= count else as_wire([place])[0] for place in positions]
 
-    return Batch(source, records, rejections, lines, raw)
+    return Batch(source, records, pl.concat([rejections, _not_objects(records)]), lines, raw)
 
 
 def _batches(batches: Iterable[pa.RecordBatch], source: str, model: Model) -> Iterator[Batch]:
@@ -132,7 +133,7 @@ def _batches(batches: Iterable[pa.RecordBatch], source: str, model: Model) -> It
         records = _records(batch, model)
         rows = np.arange(first, first + records.height, dtype=np.int64)
         first += records.height
-        yield Batch(source, records, no_rejections(), rows, _raw(records))
+        yield Batch(source, records, _not_objects(records), rows, _raw(records))
 
 
 def _raw(records: pl.DataFrame) -> Callable[[Sequence[int]], list[bytes]]:
@@ -144,16 +145,31 @@ def _raw(records: pl.DataFrame) -> Callable[[Sequence[int]], list[bytes]]:
 
 def _records(batch: pa.RecordBatch, model: Model) -> pl.DataFrame:
     """Flat columns, with `position`; properties that no event type declares are kept in `other_properties`."""
-    table = pa.Table.from_batches([batch])
-    while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
-    frame = pl.from_arrow(table.rename_columns([_flat_name(name) for name in table.column_names]))
+    frame = pl.from_arrow(_flat(pa.Table.from_batches([batch])))
     assert isinstance(frame, pl.DataFrame)
     known = {columns.property_column(name) for name in model.property_names}
     others = sorted(name for name in frame.columns if name.startswith(columns.PROPERTY_PREFIX) and name not in known)
     if others:
         frame = frame.with_columns(_as_object(frame, others)).drop(others)
     return frame.with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64))
+
+
+def _not_objects(records: pl.DataFrame) -> pl.DataFrame:
+    """Faults of the rows whose `other_properties`, when a table brings them, are not a JSON object."""
+    if columns.OTHER_PROPERTIES not in records.columns:
+        return no_rejections()
+    given = records.select("position", text=pl.col(columns.OTHER_PROPERTIES).cast(pl.String)).drop_nulls().to_arrow()
+    faulty = duckdb.from_arrow(given).filter(
+        "NOT json_valid(text) OR CASE WHEN json_valid(text) THEN json_type(text) END <> 'OBJECT'"
+    )
+    rows = faulty.fetchall()
+    return rejections_frame(
+        [position for position, _ in rows],
+        RejectionCode.FIELD_INVALID,
+        field=columns.OTHER_PROPERTIES,
+        expected="a JSON object",
+        found=[text for _, text in rows],
+    )
 
 
 def _as_object(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
@@ -173,6 +189,12 @@ def _as_object(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
     return pl.when(inner != "").then(pl.concat_str(pl.lit("{"), inner, pl.lit("}"))).alias(columns.OTHER_PROPERTIES)
 
 
+def _flat(table: pa.Table) -> pa.Table:
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table.rename_columns([_flat_name(name) for name in table.column_names])
+
+
 def _flat_name(name: str) -> str:
     """`properties.charge` is `property_charge`; `amounts.gross`, or its `.value`, is `amount_gross`; and so on."""
     match name.split("."):
@@ -186,13 +208,6 @@ def _flat_name(name: str) -> str:
             return name
 
 
-def _flat_names(schema: pa.Schema) -> list[str]:
-    table = schema.empty_table()
-    while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
-    return [_flat_name(name) for name in table.column_names]
-
-
 def _header_names(header: bytes, source: str) -> list[str]:
     try:
         text = header.decode("utf-8-sig")
@@ -202,8 +217,10 @@ def _header_names(header: bytes, source: str) -> list[str]:
     return [_flat_name(name.strip()) for name in names]
 
 
-def _check_columns(names: Sequence[str], source: str) -> None:
+def _check_columns(schema: pa.Schema, source: str) -> None:
     """Raise DataError unless every column is a field of an event, once, and there are those that every event needs."""
+    flat = _flat(schema.empty_table()).schema
+    names = flat.names
     known = {*columns.ENVELOPE, "currency", columns.OTHER_PROPERTIES}
     expected = f"expected {', '.join(sorted(known))}, property_NAME, amount_NAME or currency_NAME"
     problems = [
@@ -216,5 +233,10 @@ def _check_columns(names: Sequence[str], source: str) -> None:
     ]
     needed = [name for name in columns.ENVELOPE if name != "producer" and name not in names]
     problems += [f"column {name!r} is missing" for name in needed]
+    problems += [
+        f"column {field.name!r}: expected text, numbers or instants, found {field.type}"
+        for field in flat
+        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    ]
     if problems:
         raise DataError("columns_wrong", f"{source}: its columns are not the fields of an event", problems)

@@ -18,17 +18,28 @@ def to_wire(row: Mapping[str, Any]) -> bytes:
     for name, value in row.items():
         if value is None or name == "position":
             continue
-        if name.startswith(columns.PROPERTY_PREFIX):
+        if name.startswith(columns.CURRENCY_PREFIX):
+            amounts.setdefault(name.removeprefix(columns.CURRENCY_PREFIX), {"currency": value})
+        elif name.startswith(columns.PROPERTY_PREFIX):
             properties[name.removeprefix(columns.PROPERTY_PREFIX)] = value
         elif name.startswith(columns.AMOUNT_PREFIX):
             amount = name.removeprefix(columns.AMOUNT_PREFIX)
             currency = row.get(columns.currency_column(amount))
             amounts[amount] = value if currency is None else {"value": value, "currency": currency}
         elif name == columns.OTHER_PROPERTIES:
-            properties.update(json.loads(value))
-        elif not name.startswith(columns.CURRENCY_PREFIX):
+            others = _object(value)
+            properties.update(others if others is not None else {name: value})
+        else:
             record[name] = value
     return json.dumps({**record, "properties": properties, "amounts": amounts}, default=_plain).encode()
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _plain(value: Any) -> str:

@@ -141,7 +141,9 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _whole_numbers(column: pl.Series) -> pl.Series:
-    if column.dtype.is_float():
+    """The column as 64-bit integers; null for what is none. A float, a truth value or a day is no amount of money."""
+    dtype = column.dtype
+    if not (dtype.is_integer() or dtype.is_decimal() or dtype in (pl.String, pl.Null)):
         return pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
     numbers = column.cast(pl.Int64, strict=False)
     if column.dtype.is_decimal():
@@ -252,19 +254,24 @@ def _check_amounts(
         expected = f"a whole number of minor units within ±{LARGEST_AMOUNT}"
         bad = value.is_null() | (value < -LARGEST_AMOUNT)
         verdicts.refuse(rows, bad, code.AMOUNT_VALUE_INVALID, field=field, expected=expected, found=given[column])
+    expected = "zero or more, for it is not declared `signed`"
+    for column, rule in declared.items():
         if not rule.signed:
-            expected = "zero or more, for it is not declared `signed`"
+            field, value = f"amounts.{rule.name}", part[column]
             verdicts.refuse(rows, value < 0, code.AMOUNT_NEGATIVE, field=field, expected=expected, found=value)
-        _check_currency(rows, part[columns.currency_column(rule.name)], f"{field}.currency", rules, verdicts)
+    _check_currencies(event_type, part, rules, verdicts)
 
 
-def _check_currency(rows: pl.Series, currency: pl.Series, field: str, rules: Rules, verdicts: _Verdicts) -> None:
-    code = RejectionCode
+def _check_currencies(event_type: EventType, part: pl.DataFrame, rules: Rules, verdicts: _Verdicts) -> None:
+    rows, code = part["row"], RejectionCode
+    given = {f"amounts.{rule.name}.currency": part[columns.currency_column(rule.name)] for rule in event_type.amounts}
     expected = "a currency code, here or for the whole event"
-    verdicts.refuse(rows, currency.is_null(), code.AMOUNT_CURRENCY_MISSING, field=field, expected=expected)
-    unknown = ~currency.is_in(list(rules.currencies))
+    for field, currency in given.items():
+        verdicts.refuse(rows, currency.is_null(), code.AMOUNT_CURRENCY_MISSING, field=field, expected=expected)
     expected = "a currency of ISO 4217 or of the settings"
-    verdicts.refuse(rows, unknown, code.AMOUNT_CURRENCY_UNKNOWN, field=field, expected=expected, found=currency)
+    for field, currency in given.items():
+        unknown = ~currency.is_in(list(rules.currencies))
+        verdicts.refuse(rows, unknown, code.AMOUNT_CURRENCY_UNKNOWN, field=field, expected=expected, found=currency)
 
 
 def _finished(events: pl.DataFrame, model: Model) -> pl.DataFrame:

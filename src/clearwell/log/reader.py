@@ -25,6 +25,10 @@ class LogReader:
         """The sequence of the newest event, 0 for an empty log."""
         return self.segments[-1].last_sequence if self.segments else 0
 
+    def upto(self, sequence: int) -> LogReader:
+        """The log as it was when `sequence`, the last of a segment, was its newest."""
+        return LogReader(self.folder, [item for item in self.segments if item.last_sequence <= sequence])
+
     def path(self, segment: Segment) -> Path:
         """Where a segment's file is."""
         return self.folder / segment.file_name

@@ -63,18 +63,28 @@ WHEN NOT MATCHED THEN INSERT BY NAME
 
 
 class ProjectionStore:
-    """The projections of one log. Opening a missing, older or foreign file gives empty tables."""
+    """The projections of one log. Opening a missing, older or foreign file, to write, gives empty tables."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file at `path`. Raises StorageError when another process has it, or it is damaged."""
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open the file at `path`; to write, create it.
+
+        Raises StorageError when another process has it, when it is damaged, and, to read only, when it is not there
+        or must be written first (`projections_not_current`).
+        """
         self.path = path
+        self.closed = False
+        if read_only and not path.exists():
+            raise StorageError("projections_not_current", f"{path} does not exist yet")
         try:
-            self.connection = duckdb.connect(str(path))
+            self.connection = duckdb.connect(str(path), read_only=read_only)
             self.connection.execute("SET TimeZone = 'UTC'")
             if not self._is_current():
+                if read_only:
+                    self.close()
+                    raise StorageError("projections_not_current", f"{path} has another format")
                 self.clear()
         except duckdb.IOException as error:
-            if "lock" in str(error).lower():
+            if "could not set lock" in str(error).lower():
                 message = f"another process is using {path.name}; try again when it has finished"
                 raise StorageError("projections_busy", message) from error
             raise StorageError("projections_damaged", f"{path} cannot be read: {error}") from error
@@ -118,6 +128,7 @@ class ProjectionStore:
 
     def close(self) -> None:
         """Release the file."""
+        self.closed = True
         self.connection.close()
 
     def _apply_clearing(self, entries: pl.DataFrame) -> None:

@@ -41,7 +41,7 @@ def open_with_state() -> str:
         o.opened_effective_at AS opened_at, o.opened_recorded_at, o.opened_sequence, o.last_effective_at,
         o.last_sequence, {_DUE_AT} AS due_at,
         CASE WHEN {_DUE_AT} <= $effective_at THEN 'overdue' ELSE 'in_flight' END AS state,
-        CAST(date_diff('second', o.opened_effective_at, $effective_at) AS BIGINT) AS age_seconds
+        CAST(date_sub('second', o.opened_effective_at, $effective_at) AS BIGINT) AS age_seconds
     FROM open_at AS o JOIN windows AS w USING (account_type)
     LEFT JOIN business_windows AS b ON b.account_type = o.account_type AND b.opened_day = {_LOCAL_DAY}
     """

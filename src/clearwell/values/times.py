@@ -11,7 +11,10 @@ import pyarrow.compute as pc
 INSTANT: pl.DataType = pl.Datetime("us", "UTC")
 """The type of every instant in a frame."""
 
-EXPECTED = "an ISO 8601 instant with an offset, such as 2026-01-02T03:04:05Z"
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+"""No event is effective before or after; inside, every local time and every due time is a date of the calendar."""
+
+EXPECTED = "an ISO 8601 instant from 1900 on, with an offset, such as 2026-01-02T03:04:05Z"
 
 _TARGET = pa.timestamp("us", "UTC")
 
@@ -23,14 +26,21 @@ def to_instants(column: pl.Series) -> pl.Series:
     A timestamp without a zone is no instant: nobody could say later which moment was meant.
     """
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
-        return column.dt.convert_time_zone("UTC").cast(INSTANT)
+        return _within_limits(column.dt.convert_time_zone("UTC").cast(INSTANT))
     if column.dtype != pl.String:
         return pl.Series(column.name, [None] * len(column), dtype=INSTANT)
     try:
         parsed = pc.cast(column.to_arrow(), _TARGET)
     except pa.ArrowInvalid:
         parsed = _parse_around_failures(column.str.replace(r"(\.\d{6})\d+", "$1").to_arrow())
-    return pl.Series(column.name, pl.from_arrow(parsed), dtype=INSTANT)
+    return _within_limits(pl.Series(column.name, pl.from_arrow(parsed), dtype=INSTANT))
+
+
+def _within_limits(instants: pl.Series) -> pl.Series:
+    inside = instants.is_between(EARLIEST, LATEST)
+    if inside.all():
+        return instants
+    return instants.to_frame().select(pl.when(inside).then(pl.col(instants.name))).to_series()
 
 
 def _parse_around_failures(texts: pa.Array) -> pa.Array:

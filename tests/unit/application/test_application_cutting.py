@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Make = Callable[..., dict[str, Any]]
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 MODEL = datetime(2025, 12, 31, tzinfo=UTC)
-PERIODS = [ModelPeriod(1, "v", "2025-12-31T00:00:00.000000Z")]
+PERIODS = [ModelPeriod(1, "v", "UTC", "2025-12-31T00:00:00.000000Z")]
 
 
 def day(number: int) -> datetime:

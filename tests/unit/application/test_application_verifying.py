@@ -126,7 +126,7 @@ TAMPERING: dict[str, tuple[set[str], Callable[[Ledger], object]]] = {
         lambda it: catalog(it, """UPDATE segments SET moved = '{"USD": "1"}' WHERE number = 2"""),
     ),
     "a manifest row's size": (
-        {"manifest_row_changed"},
+        {"manifest_row_changed", "file_bytes_wrong"},
         lambda it: catalog(it, "UPDATE segments SET file_bytes = 1 WHERE number = 2"),
     ),
     "a manifest row sealed again": (

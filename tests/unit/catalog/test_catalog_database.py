@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from clearwell.catalog import database, models, quarantine
 from clearwell.catalog.database import Database
+from clearwell.catalog.models import ModelPeriod
 from clearwell.catalog.quarantine import Reason
 from clearwell.catalog.tables import metadata
 from clearwell.errors import StorageError
@@ -82,7 +83,8 @@ def test_a_failed_transaction_leaves_nothing(path: Path) -> None:
 
     def fail() -> None:
         with catalog.write() as connection:
-            models.put_in_force(connection, "v1", {"flow.yaml": "flow"}, "2026-01-01T00:00:00.000000Z")
+            period = ModelPeriod(1, "v1", "UTC", "2026-01-01T00:00:00.000000Z")
+            models.put_in_force(connection, period, {"flow.yaml": "flow"})
             quarantine.put_aside(connection, [(reason, b"{}")], "2026-01-01T00:00:00.000000Z")
             with catalog.read() as other:
                 assert models.model_periods(other) == []
@@ -113,13 +115,15 @@ def test_a_record_in_quarantine_is_kept_byte_for_byte(path: Path, record: bytes)
 def test_texts_of_models_are_kept_once_and_periods_all(path: Path) -> None:
     """A model that comes into force again begins a new period; its texts, and texts it shares, are stored once."""
     catalog = Database(path)
-    times = [f"2026-01-0{day}T00:00:00.000000Z" for day in (1, 2, 3)]
+    begun = [
+        ModelPeriod(number, version, zone, f"2026-01-0{number}T00:00:00.000000Z")
+        for number, version, zone in ((1, "v1", "UTC"), (2, "v2", "UTC"), (3, "v1", "America/Sao_Paulo"))
+    ]
+    texts = {"v1": {"a.yaml": "A", "b.yaml": "B"}, "v2": {"a.yaml": "A", "b.yaml": "B2"}}
     with catalog.write() as connection:
-        models.put_in_force(connection, "v1", {"a.yaml": "A", "b.yaml": "B"}, times[0])
-        models.put_in_force(connection, "v2", {"a.yaml": "A", "b.yaml": "B2"}, times[1])
-        models.put_in_force(connection, "v1", {"a.yaml": "A", "b.yaml": "B"}, times[2])
+        for period in begun:
+            models.put_in_force(connection, period, texts[period.version])
         assert connection.execute(text("SELECT count(*) FROM flow_texts")).scalar_one() == 3
-        periods = [(item.version, item.accepted_at) for item in models.model_periods(connection)]
-        assert periods == list(zip(["v1", "v2", "v1"], times, strict=True))
-        assert models.model_texts(connection, "v2") == {"a.yaml": "A", "b.yaml": "B2"}
+        assert models.model_periods(connection) == begun
+        assert models.model_texts(connection, "v2") == texts["v2"]
     catalog.close()

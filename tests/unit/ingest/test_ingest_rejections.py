@@ -69,7 +69,6 @@ FAULTY: list[tuple[RejectionCode, str, dict[str, Any]]] = [
     (C.PROPERTY_INVALID, "properties.charge", charge("a\x1fb")),
     (C.PROPERTY_INVALID, "properties.charge", charge("x" * 513)),
     (C.PROPERTY_INVALID, "properties.charge", charge({"id": "ch_1"})),
-    (C.PROPERTY_INVALID, "properties.charge", charge(17)),
     (C.AMOUNT_UNKNOWN, "amounts.tax", {"amounts": {"gross": 1, "tax": 1}, "currency": "USD"}),
     (C.AMOUNT_UNKNOWN, "amounts.fee", {"amounts": {"gross": 1, "fee": 1}, "currency": "USD"}),
     (C.AMOUNT_MISSING, "amounts.gross", {"amounts": {}}),

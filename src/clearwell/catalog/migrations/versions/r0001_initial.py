@@ -35,6 +35,7 @@ def upgrade() -> None:
         "models",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("version", sa.String(64), nullable=False),
+        sa.Column("time_zone", sa.String(64), nullable=False),
         sa.Column("accepted_at", sa.String(32), nullable=False, unique=True),
     )
     op.create_table(
