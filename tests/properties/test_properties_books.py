@@ -173,12 +173,12 @@ def test_a_rebuild_gives_identical_tables(new_ledger: NewLedger, world: World, b
     ledger, _ = deliver(new_ledger, world, batches)
     before = projected(ledger)
     with ledger.open() as workspace:
-        assert projecting.rebuild(workspace) == len(reference.accepted(world.model, world.events))
+        assert projecting.catch_up(workspace, anew=True) == len(reference.accepted(world.model, world.events))
     assert projected(ledger) == before
     assert ledger.verify().faults == ()
 
 
 def projected(ledger: Ledger) -> dict[str, list[Any]]:
-    with ledger.open() as workspace, projecting.projections(workspace) as store:
+    with ledger.open() as workspace, projecting.projections(workspace) as read:
         names = ("open_accounts", "episodes", "reservoirs", "progress")
-        return {name: sorted(store.connection.execute(f"SELECT * FROM {name}").fetchall()) for name in names}
+        return {name: sorted(read.store.connection.execute(f"SELECT * FROM {name}").fetchall()) for name in names}

@@ -151,7 +151,8 @@ def _consequences(workspace: Workspace, old: Model, new: Model, changes: tuple[C
                     yield Consequence(
                         "refused",
                         change.subject,
-                        f"{change.text}, but the log has {count} account(s) of it: declare a new account type instead",
+                        f"{change.text.rstrip('.')}, but the log has {count} account(s) of it: "
+                        "declare a new account type instead",
                     )
         changed = {
             item.subject for item in changes if item.subject_kind == "event_type" and item.what in _POSTING_CHANGES

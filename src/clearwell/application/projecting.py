@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from clearwell.application.workspace import Workspace
@@ -39,22 +39,16 @@ def projections(workspace: Workspace) -> Iterator[Projected]:
     Where a writer adds to the log faster than one can look, the state it has reached is read. Raises DataError when
     the log has lost events that were projected, StorageError when a writer keeps the file for long.
     """
-    store = None
     for _ in range(_ATTEMPTS):
-        store = _opened(workspace, read_only=True)
-        log = workspace.log()
-        _require_whole(store, log)
-        if store.applied_sequence == log.last_sequence:
-            break
-        store.close()
+        with closing(_opened(workspace, read_only=True)) as store:
+            log = workspace.log()
+            _require_whole(store, log)
+            if store.applied_sequence == log.last_sequence:
+                yield Projected(store, log)
+                return
         catch_up(workspace)
-    assert store is not None
-    if store.closed:
-        store = _opened(workspace, read_only=True)
-    try:
+    with closing(_opened(workspace, read_only=True)) as store:
         yield Projected(store, workspace.log().upto(store.applied_sequence))
-    finally:
-        store.close()
 
 
 def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, anew: bool = False) -> int:
@@ -62,15 +56,12 @@ def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, an
 
     Raises as `projections` does.
     """
-    store = _opened(workspace)
-    try:
+    with closing(_opened(workspace)) as store:
         if anew:
             store.clear()
         log = workspace.log()
         _require_whole(store, log)
         return follow(store, log, workspace.known_models(), report)
-    finally:
-        store.close()
 
 
 def project(workspace: Workspace, posted: Posted, first_sequence: int, last_sequence: int) -> None:
@@ -78,14 +69,11 @@ def project(workspace: Workspace, posted: Posted, first_sequence: int, last_sequ
 
     Raises StorageError when readers keep the file for long; the batch is in the log, and is applied later.
     """
-    store = _opened(workspace)
-    try:
+    with closing(_opened(workspace)) as store:
         if store.applied_sequence + 1 == first_sequence:
             store.apply(posted, first_sequence, last_sequence)
         else:
             follow(store, workspace.log(), workspace.known_models())
-    finally:
-        store.close()
 
 
 def _require_whole(store: ProjectionStore, log: LogReader) -> None:
@@ -100,6 +88,7 @@ def _require_whole(store: ProjectionStore, log: LogReader) -> None:
 
 def _opened(workspace: Workspace, *, read_only: bool = False) -> ProjectionStore:
     give_up_at = time.monotonic() + WAIT_SECONDS
+    mended = False
     while True:
         try:
             return ProjectionStore(workspace.projection_path, read_only=read_only)
@@ -108,7 +97,8 @@ def _opened(workspace: Workspace, *, read_only: bool = False) -> ProjectionStore
                 time.sleep(_PAUSE_SECONDS)
             elif error.code == "projections_not_current" and read_only:
                 ProjectionStore(workspace.projection_path).close()
-            elif error.code == "projections_damaged":
+            elif error.code == "projections_damaged" and not mended:
+                mended = True
                 workspace.say(f"The projections were damaged, and are being rebuilt from the log: {error.message}")
                 for path in workspace.data_folder.glob(f"{workspace.projection_path.name}*"):
                     path.unlink()

@@ -48,7 +48,9 @@ def query(workspace: Workspace, request: CutRequest, sql: str) -> Iterator[Answe
 
 def _require_select(sql: str) -> None:
     try:
-        statements = duckdb.extract_statements(sql)
+        # Some statements make DuckDB look at files as soon as they are parsed.
+        with duckdb.connect(config={"enable_external_access": "false"}) as parser:
+            statements = parser.extract_statements(sql)
     except duckdb.Error as error:
         raise UsageError("query_failed", str(error)) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:

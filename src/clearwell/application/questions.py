@@ -14,6 +14,7 @@ from clearwell.errors import UsageError
 from clearwell.flows.model import AccountType, Model
 from clearwell.quality import clearing
 from clearwell.values.accounts import SEPARATOR, account_values
+from clearwell.values.currencies import Currencies
 from clearwell.values.cuts import Cut
 
 State = Literal["in_flight", "overdue"]
@@ -24,6 +25,16 @@ SORTS = {
     "account": "account_type, account, currency",
 }
 """Orders of open accounts: the oldest first, the most money first, the most turnover first, by name."""
+
+STATUS_FIELDS = (
+    "flow", "account_type", "owner", "kind", "currency", "open_count", "open_money", "in_flight_money",
+    "overdue_count", "overdue_money", "due_money", "due_count", "clearing", "clearing_by_count",
+)  # fmt: skip
+OPEN_FIELDS = (
+    "account_type", "properties", "currency", "balance", "turnover", "opened_at", "age_seconds", "state", "entry_count",
+)  # fmt: skip
+BALANCE_FIELDS = ("account_type", "properties", "currency", "balance", "entry_count")
+"""What the rows of the answers have, in this order, whether there are rows or not."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +84,10 @@ def status(workspace: Workspace, request: CutRequest) -> StatusReport:
 def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter) -> OpenReport:
     """The non-zero clearing accounts that match, at a cut.
 
-    Raises UsageError for a name that the model does not know, and for an unknown sort.
+    Raises UsageError for a name that the model does not know, an unknown currency, and an unknown sort.
     """
     with books_at(workspace, request) as books:
-        conditions, parameters = _conditions(books.model, wanted)
+        conditions, parameters = _conditions(books.model, workspace.currencies, wanted)
         query = f"SELECT * FROM ({clearing.open_with_state()}) WHERE {' AND '.join(conditions)}"
         total = _ask(books, f"SELECT count(*) FROM ({query})", parameters).fetchone()
         limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
@@ -137,14 +148,8 @@ def _open_account(model: Model, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _conditions(model: Model, wanted: OpenFilter) -> tuple[list[str], dict[str, Any]]:
-    if wanted.sort not in SORTS:
-        raise UsageError("sort_unknown", f"expected a sort of {', '.join(SORTS)}, found {wanted.sort!r}")
-    if wanted.account_type is not None:
-        _declared(model, wanted.account_type)
-    if wanted.flow is not None and wanted.flow not in {item.name for item in model.flows}:
-        names = ", ".join(item.name for item in model.flows)
-        raise UsageError("flow_unknown", f"expected a flow of the model ({names}), found {wanted.flow!r}")
+def _conditions(model: Model, currencies: Currencies, wanted: OpenFilter) -> tuple[list[str], dict[str, Any]]:
+    _require_known(model, currencies, wanted)
     tests = {
         "flow = $flow": wanted.flow,
         "account_type = $account_type": wanted.account_type,
@@ -163,6 +168,23 @@ def _conditions(model: Model, wanted: OpenFilter) -> tuple[list[str], dict[str, 
     for name, value in wanted.properties.items():
         conditions.append(_has_value(list(model.account_types.values()), name, len(parameters), parameters, value))
     return conditions, parameters
+
+
+def _require_known(model: Model, currencies: Currencies, wanted: OpenFilter) -> None:
+    """Raise UsageError for a filter that nothing could ever match, because its name is not known."""
+    if wanted.sort not in SORTS:
+        raise UsageError("sort_unknown", f"expected a sort of {', '.join(SORTS)}, found {wanted.sort!r}")
+    if wanted.account_type is not None:
+        _declared(model, wanted.account_type)
+    if wanted.flow is not None and wanted.flow not in {item.name for item in model.flows}:
+        names = ", ".join(item.name for item in model.flows)
+        raise UsageError("flow_unknown", f"expected a flow of the model ({names}), found {wanted.flow!r}")
+    owners = sorted({item.owner for item in model.account_types.values()})
+    if wanted.owner is not None and wanted.owner not in owners:
+        raise UsageError("owner_unknown", f"expected an owner of {', '.join(owners)}, found {wanted.owner!r}")
+    if wanted.currency is not None and wanted.currency not in currencies:
+        expected = "a currency of ISO 4217 or of the project"
+        raise UsageError("currency_unknown", f"expected {expected}, found {wanted.currency!r}")
 
 
 def _has_value(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from clearwell.errors import UsageError
@@ -70,7 +71,7 @@ def start_project(folder: Path, example: str | None = None) -> list[Path]:
         return _write(
             folder,
             {
-                FILE_NAME: _SETTINGS.format(name=folder.resolve().name),
+                FILE_NAME: _SETTINGS.format(name=_quoted(folder.resolve().name)),
                 "flows/card_payments.yaml": _FLOW,
                 "events/first.ndjson": _EVENTS,
             },
@@ -84,6 +85,12 @@ def start_project(folder: Path, example: str | None = None) -> list[Path]:
         if path.is_file() and path.relative_to(source).parts[0] != "data"
     }
     return _write(folder, texts)
+
+
+def _quoted(name: str) -> str:
+    """`name` as a string of YAML, whatever characters a folder's name has."""
+    printable = "".join(character if character.isprintable() else "?" for character in name)
+    return json.dumps(printable, ensure_ascii=False)
 
 
 def _write(folder: Path, texts: dict[str, str]) -> list[Path]:

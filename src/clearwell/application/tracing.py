@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.questions import properties_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
-from clearwell.flows.model import AccountReference, EventType, Model, PropertyValue
+from clearwell.flows.model import AccountReference, AccountType, EventType, Model, PropertyValue
 from clearwell.ledger.fold import EPISODE_SCHEMA, fold
 from clearwell.ledger.posting import post
 from clearwell.ledger.views import quoted_name, quoted_text
@@ -49,7 +49,6 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
         finder = _Finder(books)
         condition = " AND ".join(_carries(books.models.values(), name, value) for name, value in values.items())
         found = finder.events(condition, step=1)
-        whole = set(values)
         expanded: set[tuple[str, str]] = set()
         for step in range(2, steps + 1):
             accounts = _clearing_accounts(books, found) - expanded
@@ -60,9 +59,14 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
             fresh = touching.join(found, on="sequence", how="anti") if not found.is_empty() else touching
             found = pl.concat([found, fresh], how="diagonal").sort("sequence")
         entries = _entries(books, found)
-        accounts_found = _accounts(
-            books, entries, lambda item, key: (item, key) in expanded or _carries_all(books, item, whole)
-        )
+
+        def complete(account_type: AccountType, key: str) -> bool:
+            """Whether every event of the account is here: it was searched for, or it carries the traced values."""
+            own = properties_of(account_type, key)
+            searched = (account_type.name, key) in expanded or values.items() <= own.items()
+            return searched and not finder.truncated
+
+        accounts_found = _accounts(books, entries, complete)
         return Trace(books.cut, _events(books, found, entries), accounts_found, finder.truncated)
 
 
@@ -182,11 +186,6 @@ def _clearing_accounts(books: Evaluated, found: pl.DataFrame) -> set[tuple[str, 
     }
 
 
-def _carries_all(books: Evaluated, account_type: str, names: set[str]) -> bool:
-    """Whether every event of such an account was searched for: it has all the traced properties."""
-    return names <= set(books.model.account_types[account_type].properties)
-
-
 def _events(books: Evaluated, found: pl.DataFrame, entries: pl.DataFrame) -> list[dict[str, Any]]:
     by_event: dict[int, list[dict[str, Any]]] = {}
     for entry in entries.iter_rows(named=True):
@@ -234,7 +233,9 @@ def _event(row: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, A
     }
 
 
-def _accounts(books: Evaluated, entries: pl.DataFrame, is_complete: Any) -> list[dict[str, Any]]:
+def _accounts(
+    books: Evaluated, entries: pl.DataFrame, complete: Callable[[AccountType, str], bool]
+) -> list[dict[str, Any]]:
     """The accounts of the entries: what these events moved there, and the balance where that is all there is."""
     if entries.is_empty():
         return []
@@ -247,8 +248,8 @@ def _accounts(books: Evaluated, entries: pl.DataFrame, is_complete: Any) -> list
     found = []
     for row in sums.iter_rows(named=True):
         declared = books.model.account_types[row["account_type"]]
-        complete = declared.kind == "clearing" and is_complete(row["account_type"], row["account"])
-        episode = since.get((row["account_type"], row["account"], row["currency"])) if complete else None
+        known = declared.kind == "clearing" and complete(declared, row["account"])
+        episode = since.get((row["account_type"], row["account"], row["currency"])) if known else None
         found.append(
             {
                 "flow": declared.flow,
@@ -259,7 +260,7 @@ def _accounts(books: Evaluated, entries: pl.DataFrame, is_complete: Any) -> list
                 "currency": row["currency"],
                 "moved": row["moved"],
                 "entry_count": row["entry_count"],
-                "balance": row["moved"] if complete else None,
+                "balance": row["moved"] if known else None,
                 "opened_at": episode["opened_effective_at"] if episode else None,
             }
         )

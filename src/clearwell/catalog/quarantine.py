@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from clearwell.catalog.tables import quarantine
@@ -45,19 +45,25 @@ class QuarantinedRecord:
 def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], seen_at: str) -> None:
     """Keep records. One that is here already, from the same place in the same source, is counted as seen again.
 
-    One that was replayed stays so: it, or its correction, is an event.
+    One that was replayed stays so: it, or its correction, is an event. The particulars of the reason stay as they were
+    first told, unless the code is another one now.
     """
     rows = [_row(reason, record, seen_at) for reason, record in refused]
     if not rows:
         return
     statement = insert_or_update(quarantine)
-    again = {name: statement.excluded[name] for name in ("code", "field", "expected", "found", "last_seen_at")}
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["fingerprint"], set_={**again, "seen_count": quarantine.c.seen_count + 1}
-        ),
-        rows,
-    )
+    same = quarantine.c.code == statement.excluded.code
+    reason = {
+        name: case((same, quarantine.c[name]), else_=statement.excluded[name])
+        for name in ("field", "expected", "found")
+    }
+    again = {
+        "code": statement.excluded.code,
+        **reason,
+        "last_seen_at": statement.excluded.last_seen_at,
+        "seen_count": quarantine.c.seen_count + 1,
+    }
+    connection.execute(statement.on_conflict_do_update(index_elements=["fingerprint"], set_=again), rows)
 
 
 def waiting_counts(connection: Connection) -> dict[str, int]:

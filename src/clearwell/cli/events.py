@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,10 +12,14 @@ import typer
 from clearwell.cli.options import HERE, JsonOption, ProjectOption, pairs
 from clearwell.cli.output import meter, print_json
 from clearwell.cli.session import project as opened
+from clearwell.errors import UsageError
 
 if TYPE_CHECKING:
+    from clearwell.application.workspace import Workspace
     from clearwell.ingest.door import Receipt
     from clearwell.ingest.inputs import Input
+
+_GET_VARIABLE = re.compile(r"getvariable\(\s*'([^']+)'\s*\)", re.IGNORECASE)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,25 +48,42 @@ def ingest(
     Safe to repeat: events that are there already are counted as duplicates.
     """
     from clearwell.application import ingesting
-    from clearwell.ingest.inputs import file_input
+    from clearwell.ingest.inputs import STANDARD_INPUT, file_input
 
+    variables = pairs(variable, "--variable")
+    if (files or []).count(STANDARD_INPUT) > 1:
+        raise UsageError("input_repeated", f"expected {STANDARD_INPUT} once: standard input can be read only once")
     inputs = [file_input(name, input_format) for name in files or []]
     total = sum(item.size or 0 for item in inputs) or None
     done = dict.fromkeys(range(len(inputs)), 0.0)
     with opened(project) as workspace, meter("records", total) as shown:
+        _require_known(workspace, variables)
 
         def report(item: Input, share: float, records: int) -> None:
             if item in inputs:
                 done[inputs.index(item)] = share * (item.size or 0)
             shown.advance(records, sum(done.values()))
 
-        receipt = ingesting.ingest(workspace, inputs, variables=pairs(variable, "--variable"), report=report)
+        receipt = ingesting.ingest(workspace, inputs, variables=variables, report=report)
     if as_json:
         print_json(asdict(receipt))
     else:
         print_receipt(receipt)
     if receipt.quarantined:
         raise typer.Exit(1)
+
+
+def _require_known(workspace: Workspace, names: Iterable[str]) -> None:
+    """Raise UsageError for a variable that neither the settings nor any source of the project knows."""
+    from clearwell.ingest.inputs import source_inputs
+
+    sources = source_inputs(workspace.folder)
+    read = {name for item in sources for name in _GET_VARIABLE.findall(item.sql)}
+    known = {name.lower(): name for name in sorted({*read, *workspace.settings.variables})}
+    for name in names:
+        if name.lower() not in known:
+            expected = f"one of {', '.join(known.values())}" if known else "none, for no source reads any"
+            raise UsageError("variable_unknown", f"--variable: expected {expected}, found {name!r}")
 
 
 def print_receipt(receipt: Receipt) -> None:

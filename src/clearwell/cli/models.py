@@ -37,7 +37,8 @@ def init(
         return
     for path in start_project(folder, example):
         typer.echo(f"wrote {path}")
-    typer.echo("Next: clearwell check, then clearwell ingest, then clearwell status.")
+    there = "" if folder == HERE else f"cd {folder}, then "
+    typer.echo(f"Next: {there}clearwell check, clearwell ingest, clearwell status.")
 
 
 def check(
@@ -88,7 +89,7 @@ def _as_json(report: CheckReport) -> dict[str, object]:
 
 def _print_report(report: CheckReport, *, accepted: bool) -> None:
     for problem in report.problems:
-        typer.echo(f"{problem.severity}: {problem}")
+        typer.echo(str(problem) if problem.severity == "warning" else f"error: {problem}")
     if report.equations:
         rows = [
             (

@@ -40,11 +40,13 @@ def chosen_format(chosen: Format, *, as_json: bool) -> Format:
 
 
 def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """`NAME=VALUE` texts as a mapping. Raises typer.BadParameter for a text without a name and a value."""
+    """`NAME=VALUE` texts as a mapping. Raises typer.BadParameter for a text that is none, and for a repeated name."""
     found: dict[str, str] = {}
     for text in texts or []:
         name, sign, value = text.partition("=")
         if not (name and sign and value):
             raise typer.BadParameter(f"expected NAME=VALUE such as charge=ch_1, found {text!r}", param_hint=option)
+        if name in found:
+            raise typer.BadParameter(f"expected each NAME once, found {name} again in {text!r}", param_hint=option)
         found[name] = value
     return found

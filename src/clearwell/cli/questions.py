@@ -28,8 +28,10 @@ from clearwell.cli.output import (
     shown_share,
 )
 from clearwell.cli.session import project as opened
+from clearwell.errors import UsageError
 from clearwell.values.accounts import account_name
 from clearwell.values.durations import FixedDuration, parse_duration
+from clearwell.values.instants import format_instant
 
 if TYPE_CHECKING:
     from clearwell.application.tracing import Trace
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
     from clearwell.values.cuts import Cut
 
 _SHOWN_ROWS = 50
+_MONEY: dict[str, Any] = {"min": 0, "max": 10**30}
+_TRACE_FIELDS = (
+    "step", "sequence", "flow", "type", "producer", "id", "effective_at", "occurred_at", "recorded_at",
+    "properties", "amounts", "entries",
+)  # fmt: skip
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,7 +53,7 @@ def add_to(app: typer.Typer) -> None:
         open_accounts
     )
     app.command(epilog="Example: clearwell trace charge=ch_1 --steps 2")(trace)
-    app.command(epilog="Example: clearwell balance business_balance business=acct_A --at 2026-01-31")(balance)
+    app.command(epilog="Example: clearwell balance business_balance business=acct_A --at 2026-02-01")(balance)
     app.command(epilog='Example: clearwell query "SELECT type, count(*) FROM events GROUP BY type"')(query)
 
 
@@ -67,7 +74,7 @@ def status(
             case "json":
                 print_json({"cut": cut_as_json(report.cut), "account_types": rows})
             case "csv":
-                print_csv(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+                print_csv(questions.STATUS_FIELDS, _in_order(questions.STATUS_FIELDS, rows))
             case _:
                 _print_status(workspace, report.cut, rows)
 
@@ -119,8 +126,8 @@ def open_accounts(
     state: Annotated[Literal["in_flight", "overdue"] | None, typer.Option(help="Only in this state.")] = None,
     currency: Annotated[str | None, typer.Option(help="Only in this currency.")] = None,
     older_than: Annotated[str | None, typer.Option(help='Only open for longer, e.g. "3 days".')] = None,
-    min_money: Annotated[int | None, typer.Option(help="Only at least so much, in minor units.")] = None,
-    max_money: Annotated[int | None, typer.Option(help="Only at most so much, in minor units.")] = None,
+    min_money: Annotated[int | None, typer.Option(**_MONEY, help="Only at least so much, in minor units.")] = None,
+    max_money: Annotated[int | None, typer.Option(**_MONEY, help="Only at most so much, in minor units.")] = None,
     sort: Annotated[Literal["age", "money", "turnover", "account"], typer.Option(help="The order.")] = "age",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many. Default: 50 in a table, else all.")] = None,
     at: AtOption = "",
@@ -150,8 +157,7 @@ def open_accounts(
         if chosen == "json":
             print_json_rows(report.accounts)
         elif chosen == "csv":
-            columns = list(report.accounts[0]) if report.accounts else []
-            print_csv(columns, [list(row.values()) for row in report.accounts])
+            print_csv(questions.OPEN_FIELDS, _in_order(questions.OPEN_FIELDS, report.accounts))
         else:
             headings = [
                 ("Account", "left"),
@@ -201,10 +207,7 @@ def trace(
                 content = {"cut": cut_as_json(found.cut), "events": found.events, "accounts": found.accounts}
                 print_json({**content, "truncated": found.truncated})
             case "csv":
-                print_csv(
-                    list(found.events[0]) if found.events else [],
-                    [list(row.values()) for row in found.events],
-                )
+                print_csv(_TRACE_FIELDS, _in_order(_TRACE_FIELDS, found.events))
             case _:
                 _print_trace(workspace, found)
 
@@ -270,7 +273,7 @@ def balance(
             case "json":
                 print_json({"cut": cut_as_json(cut), "balances": rows})
             case "csv":
-                print_csv(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+                print_csv(questions.BALANCE_FIELDS, _in_order(questions.BALANCE_FIELDS, rows))
             case _:
                 headings = [("Account", "left"), ("", "left"), ("Balance", "right"), ("Entries", "right")]
                 shown = [
@@ -303,6 +306,7 @@ def query(
     with opened(project) as workspace, querying.query(workspace, request, sql) as answer:
         match chosen_format(form, as_json=as_json):
             case "json":
+                _require_distinct(answer.columns)
                 print_json_rows(dict(zip(answer.columns, row, strict=True)) for row in answer.rows)
             case "csv":
                 print_csv(answer.columns, answer.rows)
@@ -323,14 +327,27 @@ def cut_as_json(cut: Cut) -> dict[str, object]:
 def cut_text(cut: Cut) -> str:
     """The cut in words."""
     return (
-        f"Books up to {shown_instant(cut.effective_at)}, as known at {shown_instant(cut.recorded_at)} "
+        f"Books up to {format_instant(cut.effective_at)}, as known at {format_instant(cut.recorded_at)} "
         f"(sequence {cut.sequence:,})."
     )
 
 
 def shown_money(workspace: Workspace, amount_minor: int, currency: str) -> str:
-    """An amount in the currency's major unit."""
+    """An amount in the currency's major unit; in minor units when the project declares the currency no longer."""
+    if currency not in workspace.currencies:
+        return f"{int(amount_minor):,} minor units"
     return workspace.currencies.format_minor(int(amount_minor), currency)
+
+
+def _in_order(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    return [[row[name] for name in names] for row in rows]
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        found = f"found {', '.join(repeated)} more than once: rename with AS"
+        raise UsageError("query_columns_repeated", f"expected columns of different names for JSON, {found}")
 
 
 def _seconds(text: str | None) -> int | None:

@@ -22,7 +22,7 @@ from clearwell.catalog.database import Database
 from clearwell.errors import StorageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, first_applicable
-from clearwell.ingest.duplicates import deduplicate
+from clearwell.ingest.duplicates import deduplicate, recorded_before
 from clearwell.ingest.identities import Identities
 from clearwell.ledger.posting import Posted, post
 from clearwell.ledger.validation import Rules, validate
@@ -97,8 +97,11 @@ class Door:
         if not batch.rejections.is_empty():
             events = events.join(rejections, on="position", how="anti", maintain_order="left")
         told_apart = deduplicate(events, self._identities, self.log)
-        refused = _with_origin(batch, pl.concat([rejections, told_apart.conflicts]).sort("position"))
-        receipt = Receipt(duplicates=told_apart.duplicates, quarantined=len(refused))
+        whole = validated.refused.join(batch.rejections, on="position", how="anti")
+        before = recorded_before(whole, self._identities, self.log)
+        rejections = pl.concat([rejections.join(before, on="position", how="anti"), told_apart.conflicts])
+        refused = _with_origin(batch, rejections.sort("position"))
+        receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=len(refused))
         if told_apart.fresh.is_empty():
             with self._catalog.write() as connection:
                 quarantine.put_aside(connection, refused, stored_text(recorded_at))

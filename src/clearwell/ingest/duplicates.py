@@ -57,6 +57,16 @@ def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader) -> Dedu
     return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
 
 
+def recorded_before(refused: pl.DataFrame, known: Identities, log: LogReader) -> pl.DataFrame:
+    """The `position` of refused records that are events of the log, to the letter.
+
+    They were accepted under an earlier model; what the model asks for now does not undo that.
+    """
+    named = refused.filter(pl.col("id").is_not_null(), pl.col("producer").is_not_null())
+    seen = _against_log(named.with_columns(identity_hash()), known, log)
+    return seen.filter(pl.col("differs") == "").select("position").unique()
+
+
 _SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
 
 

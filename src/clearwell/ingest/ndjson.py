@@ -19,11 +19,16 @@ import pyarrow as pa
 from clearwell.errors import DataError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, rejections_frame
-from clearwell.ledger.rejections import RejectionCode, no_rejections
+from clearwell.ledger.rejections import SCHEMA, RejectionCode
 from clearwell.values import columns
 
 _TEXT_FIELDS = ("type", "id", "producer", "effective_at", "occurred_at", "currency")
 _FIELDS = (*_TEXT_FIELDS, "properties", "amounts")
+_OBJECTS = ("", "/properties", "/amounts")
+"""JSON pointers to the objects of a record."""
+
+_FACTS = ("short_amounts", "others", *(f"no keys in {path}" for path in _OBJECTS))
+
 _NAME_LIMIT = 200
 _WHITE_SPACE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
 
@@ -42,7 +47,7 @@ class _Shape:
     """What the keys of a line say about it."""
 
     faults: list[tuple[RejectionCode, str, str, str]] = field(default_factory=list)
-    unknown_properties: tuple[str, ...] = ()
+    other_properties: bool = False
     short_amounts: bool = False
     without_keys: tuple[str, ...] = ()
 
@@ -138,22 +143,30 @@ class NdjsonReader:
     def _examined(self, parsed: pl.DataFrame, lines: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         """Flatten the parsed records; find faults that show in the keys, and values that are objects in disguise."""
         records = self._flattened(parsed)
-        faults: list[pl.DataFrame] = []
-        shapes = parsed["shape"]
-        for text in shapes.unique().to_list():
-            shape = self._shapes.get(text) or self._shape(text)
-            if not (shape.faults or shape.unknown_properties or shape.short_amounts or shape.without_keys):
-                continue
-            positions = parsed.filter(shapes == text)["position"]
-            for code, name, expected, found in shape.faults:
-                faults.append(rejections_frame(positions, code, field=name, expected=expected, found=found))
-            if shape.short_amounts:
-                records = self._with_short_amounts(records, lines, positions)
-            if shape.unknown_properties:
-                records = self._with_other_properties(records, lines, positions, shape.unknown_properties)
-            faults += [self._not_objects(positions, lines, path) for path in shape.without_keys]
+        texts = parsed["shape"].unique()
+        shapes = [self._shapes.get(text) or self._shape(text) for text in texts]
+        facts = pl.DataFrame(
+            {
+                "shape": texts,
+                "short_amounts": [shape.short_amounts for shape in shapes],
+                "others": [shape.other_properties for shape in shapes],
+                **{f"no keys in {path}": [path in shape.without_keys for shape in shapes] for path in _OBJECTS},
+            },
+            schema_overrides=dict.fromkeys(_FACTS, pl.Boolean),
+        )
+        marked = parsed.select("position", "shape").join(facts, on="shape", how="left", maintain_order="left")
+        faults = [_key_faults(marked, texts, shapes)]
+        if facts["short_amounts"].any():
+            records = self._with_short_amounts(records, lines, marked.filter("short_amounts")["position"])
+        if facts["others"].any():
+            records = self._with_other_properties(records, lines, marked.filter("others")["position"])
+        faults += [
+            self._not_objects(marked.filter(f"no keys in {path}")["position"], lines, path)
+            for path in _OBJECTS
+            if facts[f"no keys in {path}"].any()
+        ]
         faults += self._nested_values(records, lines)
-        fatal = pl.concat([no_rejections(), *faults]).filter(pl.col("code") == RejectionCode.RECORD_UNREADABLE)
+        fatal = pl.concat(faults).filter(pl.col("code") == RejectionCode.RECORD_UNREADABLE)
         return records.join(fatal, on="position", how="anti", maintain_order="left"), faults
 
     def _flattened(self, parsed: pl.DataFrame) -> pl.DataFrame:
@@ -170,7 +183,7 @@ class NdjsonReader:
     def _shape(self, text: str) -> _Shape:
         """Examine one set of keys: those of the record, its properties, its amounts, and of each amount."""
         top, properties, amounts, *each = [keys or [] for keys in json.loads(text)]
-        keys_of = {"": top, "/properties": properties, "/amounts": amounts}
+        keys_of = dict(zip(_OBJECTS, (top, properties, amounts), strict=True))
         shape = _Shape(
             without_keys=tuple(
                 path for path, keys in keys_of.items() if not keys and (not path or path.removeprefix("/") in top)
@@ -204,7 +217,7 @@ class NdjsonReader:
                 )
         for name, keys in zip(self._amounts, each, strict=True):
             self._examine_amount(shape, name, keys, present=name in amounts)
-        shape.unknown_properties = tuple(sorted(set(properties) - self._properties))
+        shape.other_properties = not self._properties.issuperset(properties)
         if len(self._shapes) < 10_000:
             self._shapes[text] = shape
         return shape
@@ -236,17 +249,16 @@ class NdjsonReader:
             .select(records.columns)
         )
 
-    def _with_other_properties(
-        self, records: pl.DataFrame, lines: pl.DataFrame, positions: pl.Series, names: Sequence[str]
-    ) -> pl.DataFrame:
-        """Keep the properties that no event type declares, as one JSON object with sorted keys."""
+    def _with_other_properties(self, records: pl.DataFrame, lines: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
+        """Keep the properties that no event type declares as one JSON object: all, less (RFC 7396) the declared."""
         chosen = lines.filter(pl.col("position").is_in(positions.implode()))
-        pairs = ", ".join("?, json_extract(text, ?)" for _ in names)
-        values = [part for name in names for part in (name, f"/properties/{_pointer(name)}")]
-        others = self._frame(f"SELECT position, json_object({pairs})::VARCHAR AS others FROM lines", chosen, values)
-        filled = pl.coalesce("others", columns.OTHER_PROPERTIES).alias(columns.OTHER_PROPERTIES)
+        left = "json_merge_patch(json_extract(text, '/properties'), $1::JSON)::VARCHAR"
+        query = f"SELECT position, {left} AS others FROM lines"
+        others = self._frame(query, chosen, [json.dumps(dict.fromkeys(self._properties))])
+        filled = pl.col("others").alias(columns.OTHER_PROPERTIES)
         return (
-            records.join(others, on="position", how="left", maintain_order="left")
+            records.drop(columns.OTHER_PROPERTIES)
+            .join(others, on="position", how="left", maintain_order="left")
             .with_columns(filled)
             .select(records.columns)
         )
@@ -297,6 +309,16 @@ class NdjsonReader:
         return self._frame(query, lines, parameters).to_series()
 
 
+def _key_faults(marked: pl.DataFrame, texts: pl.Series, shapes: Sequence[_Shape]) -> pl.DataFrame:
+    """The faults of the shapes, for each record that has the shape."""
+    rows = [
+        (text, code.value, *rest) for text, shape in zip(texts, shapes, strict=True) for code, *rest in shape.faults
+    ]
+    names = ("shape", "code", "field", "expected", "found")
+    faults = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    return marked.join(faults, on="shape", how="inner").select(*SCHEMA)
+
+
 def _place_of(column: str) -> tuple[str, str, RejectionCode]:
     """The JSON pointer of a column's value in a record, its name for people, and the code of a wrong kind there."""
     for prefix, outer, inner, code in (
@@ -308,10 +330,6 @@ def _place_of(column: str) -> tuple[str, str, RejectionCode]:
             name = column.removeprefix(prefix)
             return f"/{outer}/{name}{inner}", f"{outer}.{name}{inner.replace('/', '.')}", code
     return f"/{column}", column, RejectionCode.FIELD_INVALID
-
-
-def _pointer(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _blocks(stream: BinaryIO, options: NdjsonOptions) -> Iterator[bytes]:

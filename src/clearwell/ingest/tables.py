@@ -138,7 +138,10 @@ def _batches(batches: Iterable[pa.RecordBatch], source: str, model: Model) -> It
 
 def _raw(records: pl.DataFrame) -> Callable[[Sequence[int]], list[bytes]]:
     def raw(positions: Sequence[int]) -> list[bytes]:
-        return [to_wire(row) for row in records[list(positions)].iter_rows(named=True)]
+        chosen = records[list(positions)]
+        instants = [name for name, dtype in chosen.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone]
+        written = pl.col(instants).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        return [to_wire(row) for row in chosen.with_columns(written).iter_rows(named=True)]
 
     return raw
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from clearwell.values import columns, instants
+from clearwell.values import columns
 
 
 def to_wire(row: Mapping[str, Any]) -> bytes:
@@ -31,7 +30,7 @@ def to_wire(row: Mapping[str, Any]) -> bytes:
             properties.update(others if others is not None else {name: value})
         else:
             record[name] = value
-    return json.dumps({**record, "properties": properties, "amounts": amounts}, default=_plain).encode()
+    return json.dumps({**record, "properties": properties, "amounts": amounts}, default=str).encode()
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -40,9 +39,3 @@ def _object(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return instants.format_instant(value)
-    return str(value)

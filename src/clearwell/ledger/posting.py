@@ -73,6 +73,31 @@ def post(events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str
     )
 
 
+def touching(accounts: pl.DataFrame, models: Mapping[str, Model]) -> pl.Expr:
+    """The condition that an event may have an entry at one of `accounts` (`account_type`, `account`); never misses one.
+
+    It is meant for reading little: of each account it compares the first property that comes from the event.
+    """
+    keys = {str(name): part["account"] for (name,), part in accounts.partition_by("account_type", as_dict=True).items()}
+    conditions = [
+        (pl.col("type") == event.name) & _may_have(keys[side.account_type], side)
+        for model in models.values()
+        for event in model.event_types.values()
+        for move in event.moves
+        for side in (move.source, move.destination)
+        if side.account_type in keys
+    ]
+    return pl.any_horizontal(pl.lit(value=False), *conditions)
+
+
+def _may_have(keys: pl.Series, reference: AccountReference) -> pl.Expr:
+    for place, item in enumerate(reference.values):
+        if item.source == "property":
+            wanted = keys.str.split(SEPARATOR).list.get(place).unique()
+            return pl.col(columns.property_column(item.value)).is_in(wanted.implode())
+    return pl.lit(value=True)
+
+
 def _post_type(
     events: pl.DataFrame,
     event_type: EventType,

@@ -58,7 +58,7 @@ STATEMENTS = {
     RejectionCode.OCCURRED_AT_INVALID: "`occurred_at` is not an ISO 8601 instant with an offset from UTC.",
     RejectionCode.OCCURRED_AT_TOO_FAR_AHEAD: "`occurred_at` lies further ahead than `future_limit_days` allows.",
     RejectionCode.PROPERTY_MISSING: "A property that an account of the event needs is absent.",
-    RejectionCode.PROPERTY_INVALID: "A property is empty, over 512 bytes, an object, a list, or has control characters.",
+    RejectionCode.PROPERTY_INVALID: "A property is empty, over 512 bytes, no plain value, or has control characters.",
     RejectionCode.AMOUNT_UNKNOWN: "The event has an amount that no move of its type uses: money would go unposted.",
     RejectionCode.AMOUNT_MISSING: "An amount that a move of the event type uses is absent.",
     RejectionCode.AMOUNT_VALUE_INVALID: "An amount is not a whole number of minor units within 64 bits.",

@@ -40,10 +40,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class Validated:
-    """`events` are the accepted rows in input order, typed, with `position`; `rejections` is a frame of rejections."""
+    """`events` are the accepted rows in input order, typed, with `position`; `rejections` is a frame of rejections.
+
+    `refused` are the other rows, as far as they could be typed: one may be known from before a model changed.
+    """
 
     events: pl.DataFrame
     rejections: pl.DataFrame
+    refused: pl.DataFrame
 
 
 class _Verdicts:
@@ -78,7 +82,7 @@ class _Verdicts:
                 "code": pl.repeat(code.value, len(chosen), eager=True),
                 "field": pl.repeat(field, len(chosen), eager=True),
                 "expected": pl.repeat(expected, len(chosen), eager=True),
-                "found": found_texts.cast(pl.String).fill_null("nothing").str.slice(0, _FOUND_CHARACTERS),
+                "found": _as_text(found_texts).fill_null("nothing").str.slice(0, _FOUND_CHARACTERS),
             },
             schema=SCHEMA,
         )
@@ -104,8 +108,13 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
         event_type = rules.model.event_types.get(str(name))
         if event_type is not None:
             _check_contents(event_type, part, frame, rules, verdicts)
-    accepted = typed if not verdicts.refused.any() else typed.filter(pl.Series(~verdicts.refused))
-    return Validated(_finished(accepted, rules.model), verdicts.rejections())
+    refused = pl.Series(verdicts.refused, dtype=pl.Boolean)
+    accepted = typed.filter(~refused) if refused.any() else typed
+    return Validated(
+        events=_finished(accepted, rules.model),
+        rejections=verdicts.rejections(),
+        refused=_finished(typed.filter(refused), rules.model),
+    )
 
 
 def _with_all_columns(records: pl.DataFrame, model: Model) -> pl.DataFrame:
@@ -272,6 +281,10 @@ def _check_currencies(event_type: EventType, part: pl.DataFrame, rules: Rules, v
     for field, currency in given.items():
         unknown = ~currency.is_in(list(rules.currencies))
         verdicts.refuse(rows, unknown, code.AMOUNT_CURRENCY_UNKNOWN, field=field, expected=expected, found=currency)
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    return (column.to_physical() if column.dtype == pl.Duration else column).cast(pl.String)
 
 
 def _finished(events: pl.DataFrame, model: Model) -> pl.DataFrame:

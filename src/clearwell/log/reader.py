@@ -42,6 +42,14 @@ class LogReader:
         scan = pl.scan_parquet(self.path(segment))
         return self._collected(segment, scan.select(*columns) if columns else scan)
 
+    def matching(self, segment: Segment, condition: pl.Expr) -> pl.DataFrame:
+        """A segment's events for which `condition` holds; a column that the segment lacks is null there."""
+        scan = pl.scan_parquet(self.path(segment))
+        present = scan.collect_schema().names()
+        missing = [name for name in condition.meta.root_names() if name not in present]
+        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in set(missing)]
+        return self._collected(segment, scan.with_columns(absent).filter(condition).drop(set(missing)))
+
     def _collected(self, segment: Segment, scan: pl.LazyFrame) -> pl.DataFrame:
         try:
             return scan.collect()

@@ -12,7 +12,7 @@ import polars as pl
 
 from clearwell.flows.model import Model
 from clearwell.ledger.fold import EPISODE_SCHEMA, Folded, fold, fold_reservoirs
-from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, post
+from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, post, touching
 from clearwell.log.manifest import Segment
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
@@ -103,9 +103,10 @@ def _folded_again(log: LogReader, models: Mapping[str, Model], cut: Cut, straddl
         return Folded(nothing, nothing)
     first = int(straddling["first_sequence"].min())  # type: ignore[arg-type]
     only = set(straddling["account_type"])
+    condition = touching(straddling, models)
     parts = [pl.DataFrame(schema=ENTRY_SCHEMA)]
     for segment in log.covering(first, cut.sequence):
-        entries = post(log.events(segment), models, only).clearing
+        entries = post(log.matching(segment, condition), models, only).clearing
         counted = entries.filter(pl.col("effective_at") <= cut.effective_at, pl.col("sequence") <= cut.sequence)
         # One event may clear an episode and open the next, so the place within the event counts too.
         later = pl.col("sequence") > pl.col("first_sequence")

@@ -72,7 +72,6 @@ class ProjectionStore:
         or must be written first (`projections_not_current`).
         """
         self.path = path
-        self.closed = False
         if read_only and not path.exists():
             raise StorageError("projections_not_current", f"{path} does not exist yet")
         try:
@@ -83,8 +82,9 @@ class ProjectionStore:
                     self.close()
                     raise StorageError("projections_not_current", f"{path} has another format")
                 self.clear()
-        except duckdb.IOException as error:
-            if "could not set lock" in str(error).lower():
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            # The one says that another process has the file, the other that this process has it open to do otherwise.
+            if "could not set lock" in str(error).lower() or isinstance(error, duckdb.ConnectionException):
                 message = f"another process is using {path.name}; try again when it has finished"
                 raise StorageError("projections_busy", message) from error
             raise StorageError("projections_damaged", f"{path} cannot be read: {error}") from error
@@ -128,7 +128,6 @@ class ProjectionStore:
 
     def close(self) -> None:
         """Release the file."""
-        self.closed = True
         self.connection.close()
 
     def _apply_clearing(self, entries: pl.DataFrame) -> None:

@@ -27,6 +27,8 @@ def to_instants(column: pl.Series) -> pl.Series:
     """
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
         return _within_limits(column.dt.convert_time_zone("UTC").cast(INSTANT))
+    if isinstance(column.dtype, (pl.Categorical, pl.Enum)):
+        column = column.cast(pl.String)
     if column.dtype != pl.String:
         return pl.Series(column.name, [None] * len(column), dtype=INSTANT)
     try:

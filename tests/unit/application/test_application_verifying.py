@@ -140,7 +140,13 @@ TAMPERING: dict[str, tuple[set[str], Callable[[Ledger], object]]] = {
         lambda it: catalog(it, "DELETE FROM segments WHERE number = 2"),
     ),
     "two rows swapped": (
-        {"sequence_gap", "chain_broken", "manifest_row_changed", "recorded_at_not_later"},
+        {
+            "sequence_gap",
+            "log_shorter_than_projections",
+            "chain_broken",
+            "manifest_row_changed",
+            "recorded_at_not_later",
+        },
         lambda it: catalog(
             it,
             "UPDATE segments SET number = 9 WHERE number = 2",

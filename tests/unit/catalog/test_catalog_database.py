@@ -112,6 +112,20 @@ def test_a_record_in_quarantine_is_kept_byte_for_byte(path: Path, record: bytes)
     catalog.close()
 
 
+@pytest.mark.parametrize(("code", "kept"), [("property_missing", "first"), ("amount_missing", "second")])
+def test_a_record_seen_again_keeps_its_reason_unless_the_code_is_another(path: Path, code: str, kept: str) -> None:
+    """The same record from the same place is counted; its particulars change together with its code, and only then."""
+    catalog = Database(path)
+    with catalog.write() as connection:
+        for day, seen_code, told in ((1, "property_missing", "first"), (2, code, "second")):
+            reason = Reason(seen_code, f"field {told}", f"expected {told}", f"found {told}", "file", 1)
+            quarantine.put_aside(connection, [(reason, b"{}")], f"2026-01-0{day}T00:00:00.000000Z")
+        (found,) = quarantine.quarantined(connection)
+    assert found.reason == Reason(code, f"field {kept}", f"expected {kept}", f"found {kept}", "file", 1)
+    assert (found.seen_count, found.first_seen_at[:10], found.last_seen_at[:10]) == (2, "2026-01-01", "2026-01-02")
+    catalog.close()
+
+
 def test_texts_of_models_are_kept_once_and_periods_all(path: Path) -> None:
     """A model that comes into force again begins a new period; its texts, and texts it shares, are stored once."""
     catalog = Database(path)

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from clearwell.application import projecting
-from clearwell.errors import StorageError
+from clearwell.errors import DataError, StorageError
 from clearwell.ledger.posting import post
 from clearwell.projections.store import ProjectionStore
 
@@ -77,20 +77,24 @@ def test_a_file_of_another_format_is_rebuilt(filled: Ledger, column: str) -> Non
     assert tables(filled) == before
 
 
-def test_a_file_ahead_of_the_log_is_rebuilt_and_said_aloud(filled: Ledger) -> None:
-    """Projections that say they have applied what the log does not have are not trusted."""
+def test_a_log_that_has_lost_events_stops_everything_but_a_rebuild(filled: Ledger, creation: Make) -> None:
+    """Nothing is asked of a log that is shorter than what was projected, or written to it, until a person decides."""
     before = tables(filled)
     change(filled, "UPDATE progress SET applied_sequence = 99")
-    filled.status()
+    for act in (filled.status, lambda: filled.ingest(creation(id="evt_99"))):
+        with pytest.raises(DataError) as caught:
+            act()
+        assert caught.value.code == "log_shorter_than_projections"
+    with filled.open() as workspace:
+        projecting.catch_up(workspace, anew=True)
     assert tables(filled) == before
-    assert len(filled.notices) == 1
 
 
 def test_a_rebuild_gives_the_same_tables(filled: Ledger) -> None:
     """Rows and applied sequence are those that following the log batch by batch had given."""
     before = tables(filled)
     with filled.open() as workspace:
-        assert projecting.rebuild(workspace) == 3
+        assert projecting.catch_up(workspace, anew=True) == 3
     assert tables(filled) == before
 
 
@@ -149,10 +153,10 @@ def test_a_file_that_is_in_use_is_said_to_be(filled: Ledger, monkeypatch: pytest
     """While another process has the file the error says so; the file is not taken for damaged."""
     before = tables(filled)
 
-    def locked(*_: object) -> None:
+    def locked(*_: object, **__: object) -> None:
         raise duckdb.IOException("IO Error: Could not set lock on file: Conflicting lock is held")
 
-    monkeypatch.setattr(projecting, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(projecting, "WAIT_SECONDS", 0)
     with monkeypatch.context() as patch:
         patch.setattr("clearwell.projections.store.duckdb.connect", locked)
         with pytest.raises(StorageError) as caught:
