@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from clearwell.application import ingesting, questions, verifying
 from clearwell.application.cutting import CutRequest
@@ -22,6 +23,10 @@ from clearwell.bootstrap import open_workspace
 from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
 from clearwell.log.manifest import GENESIS, Segment
+
+# A slow machine is no failure: speed is measured in benchmarks.
+settings.register_profile("house", deadline=None, print_blob=True)
+settings.load_profile("house")
 
 DESIGN_FLOW = """\
 flow: card_payments

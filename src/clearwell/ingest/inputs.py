@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import select
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +35,9 @@ FORMATS = {
 """File ending to format; `.gz` and `.zst` may follow for all but Parquet."""
 
 STANDARD_INPUT = "-"
+
+_PAUSE_SECONDS = 0.2
+_MOST_PIECES = 256
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Ba
                 count += batch.records.height
                 yield batch, count / rows
     else:
-        with sys.stdin.buffer if source.name == STANDARD_INPUT else Path(source.name).open("rb") as file:
+        with _standard_input(source) if source.name == STANDARD_INPUT else Path(source.name).open("rb") as file:
             try:
                 for batch in _read_stream(_plain(file, source), source, model, options):
                     yield batch, file.tell() / source.size if source.size else 0.0
@@ -115,6 +120,36 @@ def _read_stream(stream: BinaryIO, source: Input, model: Model, options: ReadOpt
         yield from tables.read_csv(stream, source.name, model)
     else:
         yield from tables.read_arrow(stream, source.name, model, options.batch_rows)
+
+
+class _Arriving(io.RawIOBase):
+    """Standard input as it arrives: what is there is handed on when nothing more comes for a moment."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; waits for the first, and gives up on more after a pause or many small pieces."""
+        pieces: list[bytes] = []
+        left = size
+        while left and len(pieces) < _MOST_PIECES:
+            if pieces and not select.select([self._descriptor], [], [], _PAUSE_SECONDS)[0]:
+                break
+            piece = os.read(self._descriptor, min(left, 1 << 20))
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+
+def _standard_input(source: Input) -> BinaryIO:
+    try:
+        descriptor = sys.stdin.fileno()
+    except (OSError, ValueError):  # Somebody has put another object in its place.
+        return sys.stdin.buffer
+    return cast("BinaryIO", _Arriving(descriptor)) if source.format == "ndjson" else sys.stdin.buffer
 
 
 def _plain(file: BinaryIO, source: Input) -> BinaryIO:

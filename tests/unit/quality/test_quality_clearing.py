@@ -110,7 +110,6 @@ WANTED: list[tuple[dict[str, Any], list[str]]] = [
     ({"state": "in_flight"}, ["ch_3"]),
     ({"older_than_seconds": 3600}, ["ch_1", "ch_2"]),
     ({"flow": "card_payments", "owner": "payments-engineering"}, ["ch_1", "ch_2", "ch_3"]),
-    ({"owner": "nobody"}, []),
     ({"account_type": "platform_fees"}, []),
 ]
 
