@@ -30,6 +30,7 @@ from clearwell.application.tracing import Trace
 from clearwell.application.verifying import Verification
 from clearwell.application.workspace import Workspace
 from clearwell.catalog.quarantine import QuarantinedRecord
+from clearwell.errors import UsageError
 from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
 from clearwell.settings import read_settings
@@ -113,6 +114,10 @@ class Project:
     def query(self, sql: str, at: When = None, known_at: Known = None) -> list[dict[str, Any]]:
         """The rows of one SELECT over the documented views."""
         with querying.query(self._workspace, _request(at, known_at), sql) as answer:
+            if len(set(answer.columns)) < len(answer.columns):
+                raise UsageError(
+                    "query_columns_repeated", f"expected columns of different names, found {answer.columns}"
+                )
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:

@@ -63,9 +63,8 @@ def _make_views(books: Evaluated) -> None:
     at, sequence = f"TIMESTAMPTZ '{stored_text(books.cut.effective_at)}'", int(books.cut.sequence)
     paths = ", ".join(quoted_text(str(books.log.path(item))) for item in books.log.segments)
     source = f"read_parquet([{paths}], union_by_name = true)" if paths else _NO_EVENTS
-    connection.execute(
-        f"CREATE TEMP VIEW events AS SELECT * FROM {source} WHERE sequence <= {sequence} AND effective_at <= {at}"
-    )
+    chosen = f"SELECT *{_absent_columns(books, source)} FROM {source}"
+    connection.execute(f"CREATE TEMP VIEW events AS {chosen} WHERE sequence <= {sequence} AND effective_at <= {at}")
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
     parameters = {"$effective_at": at, "$time_zone": quoted_text(books.time_zone)}
@@ -83,6 +82,18 @@ def _make_views(books: Evaluated) -> None:
     for name, text in views.items():
         connection.execute(f"CREATE TEMP VIEW {name} AS {text}")
     _put_segments(books)
+
+
+def _absent_columns(books: Evaluated, source: str) -> str:
+    """What the models declare and no event has had yet, as null columns, so that a query does not depend on it."""
+    declared = {columns.OTHER_PROPERTIES: "VARCHAR"}
+    for model in books.models.values():
+        declared |= {columns.property_column(name): "VARCHAR" for name in model.property_names}
+        for name in model.amount_names:
+            declared |= {columns.amount_column(name): "BIGINT", columns.currency_column(name): "VARCHAR"}
+    present = {row[0] for row in books.store.connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    missing = sorted(declared.keys() - present)
+    return "".join(f", NULL::{declared[name]} AS {quoted_name(name)}" for name in missing)
 
 
 _NO_EVENTS = """(SELECT 0::BIGINT AS sequence, now() AS recorded_at, '' AS flow, '' AS type, '' AS id, '' AS producer,

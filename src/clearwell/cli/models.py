@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,7 @@ def init(
         return
     for path in start_project(folder, example):
         typer.echo(f"wrote {path}")
-    there = "" if folder == HERE else f"cd {folder}, then "
+    there = "" if folder == HERE else f"cd {shlex.quote(str(folder))}, then "
     typer.echo(f"Next: {there}clearwell check, clearwell ingest, clearwell status.")
 
 

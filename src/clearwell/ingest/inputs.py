@@ -171,7 +171,9 @@ def _read_sql(source: Input, model: Model, options: ReadOptions) -> Iterator[Bat
         yield from tables.read_rows(reader, reader.schema, source.name, model)
     except duckdb.IOException as error:
         raise DataError(
-            "source_input_missing", f"{source.name}: its input cannot be read: {_first_line(error)}"
+            "source_input_missing",
+            f"{source.name}: its data is absent or cannot be read: {_first_line(error)}. Say where it is under "
+            "`variables` in clearwell.yaml, or with --variable NAME=FOLDER.",
         ) from error
     except duckdb.Error as error:
         raise DataError("source_failed", f"{source.name}: {_first_line(error)}") from error
