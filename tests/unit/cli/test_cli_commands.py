@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -563,7 +562,7 @@ def test_standard_input(
 ) -> None:
     """`-` reads standard input: NDJSON, or the format that is named."""
     content = INPUTS[f"events.{form}"](records)
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     ran = run("ingest", "-", *(["--input-format", form] if form == "csv" else []), "--json", project=ledger.folder)
     assert (ran.code, ran.json["accepted"]) == (0, 2)
 
