@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
-from clearwell.catalog.models import ModelPeriod
-from clearwell.errors import UsageError
+from clearwell.catalog.models import ModelPeriod, model_texts
+from clearwell.errors import ClearwellError, UsageError
 from clearwell.flows.model import Model
 from clearwell.log.reader import LogReader
 from clearwell.projections.cuts import evaluate_at
@@ -47,6 +47,7 @@ def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
     """Evaluate the projections at a cut. Raises UsageError for an unreadable cut, and when the ledger is empty."""
     periods = workspace.periods()
     require_ledger(periods)
+    _tell_of_waiting_flows(workspace, periods[-1])
     models = workspace.known_models()
     with projections(workspace) as projected:
         store, log = projected.store, projected.log
@@ -91,6 +92,18 @@ def _in_force_at(periods: Sequence[ModelPeriod], cut: Cut) -> ModelPeriod:
     """The model in force at the cut's recorded time; before there was any, the first one."""
     text = stored_text(cut.recorded_at)
     return next((item for item in reversed(periods) if item.accepted_at <= text), periods[0])
+
+
+def _tell_of_waiting_flows(workspace: Workspace, in_force: ModelPeriod) -> None:
+    """Say so when the folder's flows are others than those in force, by which every answer is given."""
+    with workspace.catalog.read() as connection:
+        stored = model_texts(connection, in_force.version)
+    with suppress(ClearwellError):
+        if sorted(workspace.project_texts().values()) != sorted(stored.values()):
+            workspace.say(
+                "The flows in this folder have changed and are not in force: answers follow the accepted ones. "
+                "The next ingest puts them in force, or `clearwell check --accept`."
+            )
 
 
 def _instant(option: str, text: str, alternative: str = "") -> datetime:

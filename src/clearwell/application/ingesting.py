@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from clearwell.application.modelling import put_in_force
-from clearwell.application.projecting import project, projections
+from clearwell.application.projecting import project, require_whole_log
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError, UsageError
 from clearwell.flows.model import Model
@@ -55,8 +55,7 @@ def open_door(workspace: Workspace) -> tuple[Model, Door]:
 
     Raises DataError when the log has lost events that were there, so that nothing is written over them.
     """
-    with projections(workspace):
-        pass
+    require_whole_log(workspace)
     model, since = put_in_force(workspace, accept=False)
     options = DoorOptions(
         log_folder=workspace.log_folder,

@@ -51,6 +51,12 @@ def projections(workspace: Workspace) -> Iterator[Projected]:
         yield Projected(store, workspace.log().upto(store.applied_sequence))
 
 
+def require_whole_log(workspace: Workspace) -> None:
+    """Raise DataError when the log has lost events that were projected, so that nothing is written over them."""
+    with closing(_opened(workspace, read_only=True)) as store:
+        _require_whole(store, workspace.log())
+
+
 def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, anew: bool = False) -> int:
     """Apply what the log has beyond the projections, or with `anew` all of it; returns the number of events.
 

@@ -133,3 +133,12 @@ def test_a_setting_changes_no_past_figure(ledger: Ledger, creation: Make, design
     before = ledger.status("2026-03-02T12:00:00Z", "1")
     ledger.write_settings(time_zone="America/Los_Angeles")
     assert ledger.status("2026-03-02T12:00:00Z", "1") == before
+
+
+def test_flows_that_are_not_in_force_are_said_aloud(filled: Ledger, design_flow: str) -> None:
+    """Who edits a flow and asks is told that the answer still follows the accepted one; others hear nothing."""
+    filled.status()
+    assert filled.notices == []
+    filled.write_flow(design_flow.replace("10 minutes", "20 minutes"))
+    filled.status()
+    assert ["not in force" in notice for notice in filled.notices] == [True]
