@@ -20,6 +20,7 @@ from clearwell.flows.model import Model
 from clearwell.ingest import tables
 from clearwell.ingest.batches import Batch
 from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
+from clearwell.ledger.views import quoted_name
 
 FORMATS = {
     ".ndjson": "ndjson",
@@ -166,7 +167,7 @@ def _read_sql(source: Input, model: Model, options: ReadOptions) -> Iterator[Bat
         database.execute("SET file_search_path = ?", [str(options.folder)])
         database.execute("SET TimeZone = 'UTC'")
         for name, value in options.variables.items():
-            database.execute(f"SET VARIABLE {duckdb_name(name)} = ?", [value])
+            database.execute(f"SET VARIABLE {quoted_name(name)} = ?", [value])
         reader = database.execute(_single_select(source)).to_arrow_reader(options.batch_rows)
         yield from tables.read_rows(reader, reader.schema, source.name, model)
     except duckdb.IOException as error:
@@ -189,11 +190,6 @@ def _single_select(source: Input) -> str:
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise DataError("source_invalid", f"{source.name}: expected one SELECT, found {len(statements)} statement(s)")
     return source.sql
-
-
-def duckdb_name(name: str) -> str:
-    """A name quoted for DuckDB."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _first_line(error: Exception) -> str:
