@@ -20,8 +20,6 @@ from clearwell.values.accounts import SEPARATOR
 from clearwell.values.cuts import Cut
 from clearwell.values.times import stored_text
 
-VIEWS = ("events", "entries", "open_accounts", "episodes", "balances", "segments")
-
 
 @dataclass(frozen=True)
 class Answer:

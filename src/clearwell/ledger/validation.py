@@ -42,7 +42,8 @@ class Rules:
 class Validated:
     """`events` are the accepted rows in input order, typed, with `position`; `rejections` is a frame of rejections.
 
-    `refused` are the other rows, as far as they could be typed: one may be known from before a model changed.
+    `refused` are those of the other rows that say nothing which typing lost: one may be known from before a model
+    changed.
     """
 
     events: pl.DataFrame
@@ -113,7 +114,7 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     return Validated(
         events=_finished(accepted, rules.model),
         rejections=verdicts.rejections(),
-        refused=_finished(typed.filter(refused), rules.model),
+        refused=_finished(typed.filter(refused & ~_misread(frame, typed, rules.model)), rules.model),
     )
 
 
@@ -281,6 +282,16 @@ def _check_currencies(event_type: EventType, part: pl.DataFrame, rules: Rules, v
     for field, currency in given.items():
         unknown = ~currency.is_in(list(rules.currencies))
         verdicts.refuse(rows, unknown, code.AMOUNT_CURRENCY_UNKNOWN, field=field, expected=expected, found=currency)
+
+
+def _misread(frame: pl.DataFrame, typed: pl.DataFrame, model: Model) -> pl.Series:
+    """The rows with an amount that is no number, or another producer than the model's: they equal no event."""
+    producers = {name: event.producer for name, event in model.event_types.items()}
+    declared = typed["type"].replace_strict(producers, default=None, return_dtype=pl.String)
+    misread = (frame["producer"].cast(pl.String) != declared).fill_null(value=False)
+    for name in (name for name in frame.columns if name.startswith(columns.AMOUNT_PREFIX)):
+        misread |= frame[name].is_not_null() & typed[name].is_null()
+    return misread
 
 
 def _as_text(column: pl.Series) -> pl.Series:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from clearwell.application import quarantining
+from clearwell.application import modelling, quarantining
 from clearwell.ingest import duplicates, identities
 
 if TYPE_CHECKING:
@@ -108,4 +108,41 @@ def test_table_and_text_say_the_same_event(ledger: Ledger, creation: Make) -> No
     path = ledger.folder / "again.parquet"
     pl.DataFrame([{**row, **columns, "amount_gross": 1000, "currency": "USD"}]).write_parquet(path)
     receipt = ledger.ingest_file(path)
+    assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"producer": "nobody"}, "producer_mismatch"), ({"amounts": {"gross": 1000, "fee": "x"}}, "amount_unknown")],
+    ids=["another_producer", "an_amount_that_is_no_number"],
+)
+def test_a_refused_record_that_says_more_is_no_duplicate(
+    ledger: Ledger, creation: Make, changes: dict[str, Any], code: str
+) -> None:
+    """A record under a known id is a duplicate only when everything that it says is what the event says."""
+    ledger.ingest(creation(currency="USD"))
+    receipt = ledger.ingest(creation(currency="USD", **changes))
+    assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (0, 0, 1)
+    with ledger.open() as workspace:
+        assert [item.reason.code for item in quarantining.quarantined(workspace)] == [code]
+
+
+def test_an_event_accepted_under_an_earlier_model_is_a_duplicate(
+    ledger: Ledger, design_flow: str, creation: Make
+) -> None:
+    """What the model asks for now does not undo that the same event is in the log."""
+    ledger.ingest(creation())
+    ledger.write_flow(
+        design_flow.replace(
+            "{kind: reservoir, properties: []}\nevents",
+            "{kind: reservoir, properties: []}\n  acquirer_costs: {kind: reservoir, properties: [acquirer]}\nevents",
+        ).replace(
+            "to: charge_undisbursed}",
+            "to: charge_undisbursed}\n      - {amount: cost, from: acquirer_costs, to: platform_fees}",
+            1,
+        )
+    )
+    with ledger.open() as workspace:
+        modelling.accept_model(workspace)
+    receipt = ledger.ingest(creation())
     assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (0, 1, 0)
