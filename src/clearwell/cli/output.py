@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
@@ -28,6 +29,7 @@ from rich.text import Text
 from clearwell.values.instants import format_instant
 
 _PIPE_WIDTH = 200
+_WIDEST = 10_000
 _PLAIN_SECONDS = 5.0
 
 
@@ -66,13 +68,27 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def print_table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people; `columns` are headings with `left` or `right`."""
+    """A table for people; `columns` are headings (none means a currency) with `left` or `right`.
+
+    Where the terminal is too narrow for it, each row is a block of lines: a number is never broken in two.
+    """
+    screen = console()
     table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for heading, justify in columns:
         table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
-    console().print(table)
+    texts = [[_shown(cell) for cell in row] for row in rows]
+    for row in texts:
+        table.add_row(*map(Text, row))
+    needed = Measurement.get(screen, screen.options.update(max_width=_WIDEST), table).maximum
+    if needed <= screen.width or not screen.is_terminal:
+        screen.print(table)
+        return
+    screen.print(Text(title, style="bold"))
+    labels = [heading or "Currency" for heading, _ in columns]
+    for row in texts:
+        lines = [f"{label:>{max(map(len, labels))}}  {cell}" for label, cell in zip(labels, row, strict=True) if cell]
+        screen.print(Text("\n".join(["", *lines])), soft_wrap=True)
+    screen.print()
 
 
 def _shown(cell: object) -> str:

@@ -1,6 +1,6 @@
 """Currencies and their exponents: ISO 4217, and those a project declares beside it.
 
-Money is whole minor units of one currency; this module prints and reads it exactly and never converts it.
+Money is whole minor units of one currency; this module prints it exactly and never converts it.
 Codes without an exponent in ISO 4217 (gold, special drawing rights, test codes) are not currencies here.
 """
 
@@ -33,7 +33,6 @@ ISO_4217: Mapping[str, int] = MappingProxyType(
 """Currency code to exponent, i.e. the number of decimals of its minor unit."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9]{2,11}")
-_MAJOR = re.compile(r"(-?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.([0-9]+))?")
 _LARGEST_EXPONENT = 18
 
 
@@ -74,22 +73,6 @@ class Currencies(Mapping[str, int]):
         whole, fraction = divmod(abs(amount_minor), 10**exponent)
         decimals = f".{fraction:0{exponent}d}" if exponent else ""
         return f"{sign}{whole:,}{decimals}"
-
-    def parse_major(self, text: str, currency: str) -> int:
-        """Return the minor units that `text` writes in major units: `1,234.56` or `1234.56` USD is 123456.
-
-        Raises ValueError when the text is no such number, has more decimals than the currency, or the
-        currency is not known.
-        """
-        exponent = self._exponent(currency)
-        match = _MAJOR.fullmatch(text)
-        if match is None:
-            raise ValueError(f"expected an amount of {currency} such as '1,234' or '-12', found {text!r}")
-        sign, whole, fraction = match[1], match[2].replace(",", ""), match[3] or ""
-        if len(fraction) > exponent:
-            raise ValueError(f"expected at most {exponent} decimals for {currency}, found {len(fraction)} in {text!r}")
-        amount_minor = int(whole + fraction.ljust(exponent, "0"))
-        return -amount_minor if sign else amount_minor
 
     def _exponent(self, currency: str) -> int:
         exponent = self._exponents.get(currency)

@@ -60,42 +60,20 @@ def test_same_exponent_again_is_accepted() -> None:
         (-100000000, "USD", "-1,000,000.00"),
     ],
 )
-def test_format_and_parse_examples(amount_minor: int, currency: str, text: str) -> None:
-    """Money is written with thousands separators and all decimals, and reads back."""
+def test_format_examples(amount_minor: int, currency: str, text: str) -> None:
+    """Money is written with thousands separators and all decimals."""
     assert CURRENCIES.format_minor(amount_minor, currency) == text
-    assert CURRENCIES.parse_major(text, currency) == amount_minor
 
 
 @given(st.integers(), st.sampled_from(sorted(CURRENCIES)))
-def test_money_round_trip(amount_minor: int, currency: str) -> None:
-    """Formatting and parsing lose nothing, for any amount and currency, with or without separators."""
+def test_no_digit_is_lost(amount_minor: int, currency: str) -> None:
+    """Without its separators the text is the number of minor units, for any amount and currency."""
     text = CURRENCIES.format_minor(amount_minor, currency)
-    assert CURRENCIES.parse_major(text, currency) == amount_minor
-    assert CURRENCIES.parse_major(text.replace(",", ""), currency) == amount_minor
-
-
-@pytest.mark.parametrize(("text", "amount_minor"), [("12", 1200), ("12.3", 1230), ("-0.5", -50), ("0012", 1200)])
-def test_parse_fills_decimals(text: str, amount_minor: int) -> None:
-    """Missing decimals are zeros."""
-    assert CURRENCIES.parse_major(text, "USD") == amount_minor
-
-
-@pytest.mark.parametrize("text", ["", "-", "1,23", "1.", ".5", "1e3", " 1", "1,2345", "--1", "+1", "٣", "1.5,0"])
-def test_parse_refuses_other_text(text: str) -> None:
-    """A text that is not plainly a number is refused with what was expected and found."""
-    with pytest.raises(ValueError, match="expected an amount of USD"):
-        CURRENCIES.parse_major(text, "USD")
-
-
-def test_parse_refuses_more_decimals() -> None:
-    """More decimals than the currency has are refused, never rounded."""
-    with pytest.raises(ValueError, match="at most 0 decimals for JPY, found 1"):
-        CURRENCIES.parse_major("1.0", "JPY")
+    assert int(text.replace(",", "").replace(".", "")) == amount_minor
+    assert len(text.partition(".")[2]) == CURRENCIES[currency]
 
 
 def test_unknown_currency_is_refused() -> None:
-    """An unknown currency is neither printed nor read."""
+    """An unknown currency is not printed."""
     with pytest.raises(ValueError, match="found 'XYZ'"):
         CURRENCIES.format_minor(1, "XYZ")
-    with pytest.raises(ValueError, match="found 'XYZ'"):
-        CURRENCIES.parse_major("1", "XYZ")
