@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clearwell.application import (
+    compacting,
     ingesting,
     modelling,
     projecting,
@@ -22,6 +23,7 @@ from clearwell.application import (
     tracing,
     verifying,
 )
+from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
@@ -131,6 +133,10 @@ class Project:
     def verify(self) -> Verification:
         """Prove the ledger anew from its files."""
         return verifying.verify(self._workspace)
+
+    def compact(self) -> Compacted:
+        """Make the small files of the log large ones."""
+        return compacting.compact(self._workspace)
 
     def rebuild(self) -> int:
         """Fold the whole log again; returns the number of events."""

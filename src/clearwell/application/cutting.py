@@ -75,15 +75,12 @@ def resolve_cut(request: CutRequest, log: LogReader, periods: Sequence[ModelPeri
             raise UsageError(
                 "cut_unknown", f"--known-at: expected a sequence up to {log.last_sequence}, found {sequence}"
             )
-        holding = log.covering(sequence, sequence)
-        oldest = datetime.fromisoformat(min(known))
-        recorded_at = datetime.fromisoformat(holding[0].recorded_at) if holding else oldest
+        recorded_at = log.recorded_at(sequence) if sequence else datetime.fromisoformat(min(known))
         default_at = recorded_at
     else:
         default_at = _instant("--known-at", request.known_at, "a sequence or ")
         recorded_at = min(default_at, newest)
-        text = stored_text(recorded_at)
-        sequence = max((item.last_sequence for item in log.segments if item.recorded_at <= text), default=0)
+        sequence = log.sequence_at(recorded_at)
     effective_at = _instant("--at", request.at) if request.at else default_at
     return Cut(effective_at=effective_at, recorded_at=recorded_at, sequence=sequence)
 

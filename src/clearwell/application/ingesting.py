@@ -7,11 +7,15 @@ from collections.abc import Callable, Sequence
 from clearwell.application.modelling import put_in_force
 from clearwell.application.projecting import project, require_whole_log
 from clearwell.application.workspace import Workspace
+from clearwell.application.writing import writing
+from clearwell.catalog import manifest
+from clearwell.catalog.lease import WriterLease
 from clearwell.errors import StorageError, UsageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, at_most
-from clearwell.ingest.door import Door, DoorOptions, Receipt, single_writer
+from clearwell.ingest.door import Door, DoorOptions, Receipt
 from clearwell.ingest.inputs import Input, ReadOptions, read, source_inputs
+from clearwell.log.leftovers import set_aside
 
 Progress = Callable[[Input, float, int], None]
 """Told, per batch: the input, the share of it that is read, and how many records the batch had."""
@@ -40,8 +44,8 @@ def ingest(
         variables={**settings.variables, **(variables or {})},
     )
     total = Receipt()
-    with single_writer(workspace.data_folder / "writer.lock"):
-        model, door = open_door(workspace)
+    with writing(workspace) as lease:
+        model, door = open_door(workspace, lease)
         for item in chosen:
             for batch, share in read(item, model, options):
                 for part in at_most(batch, settings.batch_events):
@@ -50,13 +54,14 @@ def ingest(
     return total
 
 
-def open_door(workspace: Workspace) -> tuple[Model, Door]:
-    """The door to the log, under the folder's model, which is put in force. Call it as the single writer.
+def open_door(workspace: Workspace, lease: WriterLease) -> tuple[Model, Door]:
+    """The door to the log, under the folder's model, which is put in force. What a crash left is set aside.
 
     Raises DataError when the log has lost events that were there, so that nothing is written over them.
     """
     require_whole_log(workspace)
-    model, since = put_in_force(workspace, accept=False)
+    _set_leftovers_aside(workspace, lease)
+    model, since = put_in_force(workspace, lease, accept=False)
     options = DoorOptions(
         log_folder=workspace.log_folder,
         identity_folder=workspace.data_folder / "identities",
@@ -66,7 +71,15 @@ def open_door(workspace: Workspace) -> tuple[Model, Door]:
         future_limit=workspace.settings.future_limit,
         clock=workspace.clock,
     )
-    return model, Door(workspace.catalog, workspace.log(), options)
+    return model, Door(lease, workspace.log(), options)
+
+
+def _set_leftovers_aside(workspace: Workspace, lease: WriterLease) -> None:
+    """Clear the log's folder of files that no commit names: in a transaction, so that no other writer is at work."""
+    with lease.write() as connection:
+        moved = set_aside(workspace.log_folder, manifest.file_names(connection))
+    for name in moved:
+        workspace.say(f"{name} was never committed, and is kept in {workspace.data_folder / 'leftover'}.")
 
 
 def take(workspace: Workspace, door: Door, batch: Batch) -> Receipt:

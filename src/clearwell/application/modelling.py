@@ -11,7 +11,9 @@ import polars as pl
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import Workspace
+from clearwell.application.writing import writing
 from clearwell.catalog import models
+from clearwell.catalog.lease import WriterLease
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, UsageError
 from clearwell.flows.changes import Change, compare_models
@@ -20,7 +22,6 @@ from clearwell.flows.draw import draw_flow
 from clearwell.flows.load import load_model
 from clearwell.flows.model import EventType, Model
 from clearwell.flows.problems import Problem
-from clearwell.ingest.door import single_writer
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 from clearwell.values import columns
@@ -93,15 +94,18 @@ def flow_names(workspace: Workspace) -> list[str]:
 
 def accept_model(workspace: Workspace) -> Model:
     """Put the folder's model in force, whatever it means for open accounts. Raises as `put_in_force` does."""
-    with single_writer(workspace.data_folder / "writer.lock"):
-        return put_in_force(workspace, accept=True)[0]
+    with writing(workspace) as lease:
+        return put_in_force(workspace, lease, accept=True)[0]
 
 
-def put_in_force(workspace: Workspace, *, accept: bool) -> tuple[Model, datetime]:
-    """Make the folder's model the one that events are posted under; returns it and since when. For the single writer.
+def put_in_force(
+    workspace: Workspace, lease: WriterLease, *, accept: bool, since: datetime | None = None
+) -> tuple[Model, datetime]:
+    """Make the folder's model the one that events are posted under; returns it and since when.
 
-    Raises DataError when the model has problems, when the log forbids the change, or when the change has consequences
-    and `accept` is not given.
+    With `since`, the first model is in force from that instant on, for history that is imported. Raises DataError when
+    the model has problems, when the log forbids the change, or when the change has consequences and `accept` is not
+    given.
     """
     model = workspace.project_model()
     periods = workspace.periods()
@@ -112,9 +116,12 @@ def put_in_force(workspace: Workspace, *, accept: bool) -> tuple[Model, datetime
     if old:
         _refuse_unaccepted(list(_consequences(workspace, old, model, compare_models(old, model))), accept=accept)
     known = [period.accepted_at for period in periods] + [item.recorded_at for item in workspace.log().segments]
-    earliest = datetime.fromisoformat(max(known)) + timedelta(microseconds=1) if known else workspace.clock()
-    accepted_at = max(workspace.clock(), earliest)
-    with workspace.catalog.write() as connection:
+    now = workspace.clock()
+    if known:
+        accepted_at = max(now, datetime.fromisoformat(max(known)) + timedelta(microseconds=1))
+    else:
+        accepted_at = min(now, since or now)
+    with lease.write() as connection:
         period = ModelPeriod(len(periods) + 1, model.version, time_zone, stored_text(accepted_at))
         models.put_in_force(connection, period, workspace.project_texts())
     return model, accepted_at
@@ -183,7 +190,7 @@ def _no_longer_recognised(log: LogReader, change: Change) -> Iterator[Consequenc
     """Count the log's events that would be taken for new ones if they came again, for identity is (producer, id)."""
     counts = [
         pl.scan_parquet(log.path(segment)).filter(pl.col("type") == change.subject).select(pl.len()).collect().item()
-        for segment in log.segments
+        for segment in log.files
     ]
     if sum(counts):
         text = f"{change.text}: {sum(counts)} events in the log would be accepted once more if they came again"
@@ -197,7 +204,7 @@ def _no_longer_posting(log: LogReader, event_type: EventType) -> Iterator[Conseq
         *((f"amount {rule.name}", columns.amount_column(rule.name)) for rule in event_type.amounts),
     ]
     total, lacking = 0, dict.fromkeys((label for label, _ in needed), 0)
-    for segment in log.segments:
+    for segment in log.files:
         lazy = pl.scan_parquet(log.path(segment)).filter(pl.col("type") == event_type.name)
         present = set(lazy.collect_schema().names())
         counts = lazy.select(

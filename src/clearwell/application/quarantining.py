@@ -12,11 +12,12 @@ import numpy as np
 
 from clearwell.application.ingesting import open_door, take
 from clearwell.application.workspace import Workspace, require_ledger
+from clearwell.application.writing import writing
 from clearwell.catalog import quarantine
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
 from clearwell.ingest.batches import Batch
-from clearwell.ingest.door import Receipt, single_writer
+from clearwell.ingest.door import Receipt
 from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
 from clearwell.values.times import stored_text
 
@@ -83,16 +84,16 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
             raise UsageError("quarantine_number_needed", "a corrected record takes the place of exactly one: name it")
         chosen = [replace(chosen[0], record=_one_line(corrected))]
     total = Receipt()
-    with single_writer(workspace.data_folder / "writer.lock"):
-        model, door = open_door(workspace)
+    with writing(workspace) as lease:
+        model, door = open_door(workspace, lease)
         reader = NdjsonReader(model, NdjsonOptions(record_bytes=workspace.settings.record_bytes))
         for batch in _batches(reader, chosen):
             total += take(workspace, door, batch)
-    released = _released(workspace, chosen)
-    if corrected is not None:
-        released = [chosen[0].number] if total.accepted + total.duplicates else []
-    with workspace.catalog.write() as connection:
-        quarantine.mark_replayed(connection, released, stored_text(workspace.clock()))
+        released = _released(workspace, chosen)
+        if corrected is not None:
+            released = [chosen[0].number] if total.accepted + total.duplicates else []
+        with lease.write() as connection:
+            quarantine.mark_replayed(connection, released, stored_text(workspace.clock()))
     return Retried(total, tuple(released))
 
 

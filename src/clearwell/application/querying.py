@@ -59,7 +59,7 @@ def _require_select(sql: str) -> None:
 def _make_views(books: Evaluated) -> None:
     connection = books.store.connection
     at, sequence = f"TIMESTAMPTZ '{stored_text(books.cut.effective_at)}'", int(books.cut.sequence)
-    paths = ", ".join(quoted_text(str(books.log.path(item))) for item in books.log.segments)
+    paths = ", ".join(quoted_text(str(books.log.path(item))) for item in books.log.files)
     source = f"read_parquet([{paths}], union_by_name = true)" if paths else _NO_EVENTS
     chosen = f"SELECT *{_absent_columns(books, source)} FROM {source}"
     connection.execute(f"CREATE TEMP VIEW events AS {chosen} WHERE sequence <= {sequence} AND effective_at <= {at}")
@@ -141,20 +141,20 @@ def _part_of_key(place: int) -> str:
 def _put_segments(books: Evaluated) -> None:
     import pyarrow as pa
 
-    rows = [item.__dict__ for item in books.log.covering(1, books.cut.sequence)]
-    fields = [(name, pa.int64() if name in _NUMBERS else pa.string()) for name in _SEGMENT_COLUMNS]
+    rows = [item.__dict__ for item in books.log.segments if item.first_sequence <= books.cut.sequence]
+    types = {**dict.fromkeys(_NUMBERS, pa.int64()), "imported": pa.bool_()}
+    fields = [(name, types.get(name, pa.string())) for name in _SEGMENT_COLUMNS]
     table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
     books.store.connection.register("segment_rows", table)
-    instants = ", ".join(
-        f"{name}::TIMESTAMPTZ AS {name}" for name in ("recorded_at", "first_effective_at", "last_effective_at")
-    )
+    instants = ", ".join(f"{name}::TIMESTAMPTZ AS {name}" for name in _SEGMENT_COLUMNS if name.endswith("_at"))
     books.store.connection.execute(f"CREATE TEMP VIEW segments AS SELECT * REPLACE ({instants}) FROM segment_rows")
 
 
-_NUMBERS = {"number", "first_sequence", "last_sequence", "event_count", "entry_count", "file_bytes"}
+_NUMBERS = ("number", "first_sequence", "last_sequence", "event_count", "entry_count", "file_bytes", "format")
 _SEGMENT_COLUMNS = (
     "number", "first_sequence", "last_sequence", "event_count", "entry_count", "recorded_at", "first_effective_at",
     "last_effective_at", "moved", "model_version", "file_name", "file_bytes", "file_sha256", "previous_hash", "hash",
+    "format", "first_recorded_at", "imported",
 )  # fmt: skip
 
 

@@ -14,11 +14,13 @@ import polars as pl
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
+from clearwell.catalog import manifest
 from clearwell.errors import ClearwellError, DataError, StorageError
 from clearwell.flows.model import Model
 from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.posting import Posted, post
-from clearwell.log.manifest import Segment, chain_faults
+from clearwell.log.leftovers import names_its_content
+from clearwell.log.manifest import LogFile, Segment, chain_faults
 from clearwell.log.reader import LogReader
 from clearwell.projections.follow import follow
 from clearwell.projections.store import ProjectionStore
@@ -69,13 +71,20 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
         fresh = ProjectionStore(Path(folder) / "fresh.duckdb")
         try:
             readable = True
-            for segment in log.segments:
-                found, posted = _segment_faults(log, segment, models)
+            for file in log.files:
+                found, events = _file_faults(log, file)
                 faults += found
-                readable = readable and posted is not None
-                if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
-                    fresh.apply(posted, segment.first_sequence, segment.last_sequence)
-                report(segment.event_count)
+                readable = readable and events is not None
+                if events is None:
+                    continue
+                for segment in file.segments:
+                    own = events.filter(pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence))
+                    found, posted = _segment_faults(segment, file.name, own, models)
+                    faults += found
+                    readable = readable and posted is not None
+                    if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
+                        fresh.apply(posted, segment.first_sequence, segment.last_sequence)
+                report(file.event_count)
             faults += _unknown_files(workspace)
             if readable and fresh.applied_sequence == log.last_sequence:
                 faults += _repeated_identities(log)
@@ -86,48 +95,61 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
     return Verification(len(log.segments), log.last_sequence, head, tuple(faults))
 
 
-def _segment_faults(log: LogReader, segment: Segment, models: Mapping[str, Model]) -> tuple[list[Fault], Posted | None]:
-    """Compare a file with its manifest row; returns the entries when the file can be read and posted."""
-    path, where = log.path(segment), segment.file_name
+def _file_faults(log: LogReader, file: LogFile) -> tuple[list[Fault], pl.DataFrame | None]:
+    """Compare a file with what the manifest says of it; returns its events, in order, when they are all there."""
+    path, where = log.path(file), file.name
     if not path.is_file():
         return [Fault("segment_missing", where, "the file", "no such file")], None
     faults = []
     digest = _file_hash(path)
-    if digest != segment.file_sha256:
-        faults.append(Fault("segment_changed", where, f"SHA-256 {segment.file_sha256}", digest))
+    if digest != file.sha256:
+        faults.append(Fault("segment_changed", where, f"SHA-256 {file.sha256}", digest))
+    elif path.stat().st_size != file.bytes:
+        faults.append(Fault("file_bytes_wrong", where, str(file.bytes), str(path.stat().st_size)))
     try:
-        events = log.events(segment)
+        events = log.events(file)
     except StorageError as error:
-        return [*faults, Fault("segment_unreadable", where, "a Parquet file", error.message)], None
+        return [*faults, Fault("segment_unreadable", where, "a Parquet file of events", error.message)], None
     if "sequence" not in events.columns:
-        return [
-            *faults,
-            Fault("segment_unreadable", where, "events with their sequence", ", ".join(events.columns)),
-        ], None
+        found = ", ".join(events.columns)
+        return [*faults, Fault("segment_unreadable", where, "events with their sequence", found)], None
     sequences = events["sequence"]
-    expected = pl.int_range(segment.first_sequence, segment.last_sequence + 1, eager=True)
+    expected = pl.int_range(file.first_sequence, file.last_sequence + 1, eager=True)
     if len(sequences) != len(expected) or not (sequences == expected).all():
         found = f"{len(sequences)} events from {sequences.min()!s} to {sequences.max()!s}"
-        return [
-            *faults,
-            Fault("sequence_gap", where, f"{expected[0]} to {expected[-1]}, each once", found),
-        ], None
+        return [*faults, Fault("sequence_gap", where, f"{expected[0]} to {expected[-1]}, each once", found)], None
+    return faults, events
+
+
+def _segment_faults(
+    segment: Segment, file_name: str, events: pl.DataFrame, models: Mapping[str, Model]
+) -> tuple[list[Fault], Posted | None]:
+    """Compare the events of a segment with its manifest row; returns their entries when they can be posted."""
+    where = file_name if file_name == segment.file_name else f"{file_name}, segment {segment.number}"
     try:
         posted = post(events, models)
     except (KeyError, ClearwellError, pl.exceptions.PolarsError) as error:
-        return [*faults, Fault("segment_not_postable", where, "events of a known model", repr(error))], None
+        return [Fault("segment_not_postable", where, "events of a known model", repr(error))], None
     moved = json.dumps({name: str(total) for name, total in posted.moved().items()}, sort_keys=True)
     versions = ", ".join(events["model_version"].unique().sort())
+    extremes = events.select(
+        pl.min("recorded_at").alias("first_recorded_at"),
+        pl.max("recorded_at"),
+        pl.min("effective_at").alias("first_effective_at"),
+        pl.max("effective_at").alias("last_effective_at"),
+    ).row(0, named=True)
     comparisons = [
-        ("file_bytes_wrong", str(segment.file_bytes), str(path.stat().st_size)),
         ("model_version_wrong", segment.model_version, versions),
         ("moved_sum_wrong", segment.moved, moved),
         ("entry_count_wrong", str(segment.entry_count), str(posted.entry_count)),
-        ("recorded_at_wrong", segment.recorded_at, stored_text(events["recorded_at"].max())),  # type: ignore[arg-type]
-        ("effective_at_wrong", segment.first_effective_at, stored_text(events["effective_at"].min())),  # type: ignore[arg-type]
-        ("effective_at_wrong", segment.last_effective_at, stored_text(events["effective_at"].max())),  # type: ignore[arg-type]
+        ("recorded_at_wrong", segment.first_recorded_at, stored_text(extremes["first_recorded_at"])),
+        ("recorded_at_wrong", segment.recorded_at, stored_text(extremes["recorded_at"])),
+        ("effective_at_wrong", segment.first_effective_at, stored_text(extremes["first_effective_at"])),
+        ("effective_at_wrong", segment.last_effective_at, stored_text(extremes["last_effective_at"])),
     ]
-    faults += [Fault(code, where, *pair) for code, *pair in comparisons if pair[0] != pair[1]]
+    faults = [Fault(code, where, *pair) for code, *pair in comparisons if pair[0] != pair[1]]
+    if not events["recorded_at"].is_sorted():
+        faults.append(Fault("recorded_at_wrong", where, "times that never decrease", "some that do"))
     return faults, posted
 
 
@@ -159,13 +181,12 @@ def _file_hash(path: Path) -> str:
 
 
 def _unknown_files(workspace: Workspace) -> Iterator[Fault]:
-    """Files in the log's folder beyond what the manifest names; one segment more is the rest of a crash."""
+    """Files in the log's folder beyond those of commits. What a crash left before a commit is whole, and no fault."""
     present = sorted(workspace.log_folder.iterdir())
-    log = workspace.log()  # After the folder: whatever was committed meanwhile has its row.
-    named = {item.file_name for item in log.segments}
-    leftover = f"segment-{len(log.segments) + 1:08d}.parquet"
+    with workspace.catalog.read() as connection:  # After the folder: whatever was committed meanwhile has its row.
+        named = manifest.file_names(connection)
     for path in present:
-        if path.name not in named and path.name != leftover and not path.name.endswith(".part"):
+        if path.name not in named and not path.name.endswith(".part") and not names_its_content(path):
             yield Fault("file_unknown", path.name, "only files that the manifest names", "a file without a row")
 
 
@@ -173,7 +194,7 @@ def _repeated_identities(log: LogReader) -> Iterator[Fault]:
     """Events that are in the log twice under one identity."""
     if not log.segments:
         return
-    scan = pl.concat([pl.scan_parquet(log.path(item)).select("producer", "id", "sequence") for item in log.segments])
+    scan = pl.concat([pl.scan_parquet(log.path(item)).select("producer", "id", "sequence") for item in log.files])
     suspects = (
         scan.with_columns(identity_hash())
         .filter(pl.col("identity_hash").is_duplicated())

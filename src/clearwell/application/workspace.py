@@ -15,8 +15,9 @@ from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, UsageError
 from clearwell.flows.load import load_model, read_flow_files
 from clearwell.flows.model import Model
-from clearwell.log.manifest import Segment
+from clearwell.log.manifest import Compaction, Segment
 from clearwell.log.reader import LogReader
+from clearwell.log.retention import Hold
 from clearwell.settings import Settings
 from clearwell.values.currencies import Currencies
 
@@ -82,6 +83,11 @@ class Workspace:
         return self.data_folder / "log"
 
     @property
+    def readers_folder(self) -> Path:
+        """Where readers say which files they use (`log.retention`)."""
+        return self.data_folder / "readers"
+
+    @property
     def projection_path(self) -> Path:
         """The DuckDB file of the projections."""
         return self.data_folder / "projections.duckdb"
@@ -123,10 +129,22 @@ class Workspace:
         return KnownModels(self.catalog, self.periods())
 
     def log(self) -> LogReader:
-        """The log as it is now."""
-        with self.catalog.read() as connection:
-            rows = manifest.segment_rows(connection)
-        return LogReader(self.log_folder, [Segment.from_mapping(dict(row)) for row in rows])
+        """The log as it is now. Its files stay where they are while the reader is in use."""
+        while True:
+            with self.catalog.read() as connection:
+                generation = manifest.newest_compaction(connection)
+                hold = self._hold(generation)
+                compactions = [Compaction.from_mapping(dict(row)) for row in manifest.compaction_rows(connection)]
+                # After the compactions: every segment that one of them covers is among these rows.
+                segments = [Segment.from_mapping(dict(row)) for row in manifest.segment_rows(connection)]
+            if generation == (compactions[-1].number if compactions else 0):
+                return LogReader(self.log_folder, segments, compactions, hold)
+
+    def _hold(self, generation: int) -> Hold | None:
+        try:
+            return Hold(self.readers_folder, generation)
+        except OSError:  # A copy that nobody may write to loses no files either.
+            return None
 
     @contextmanager
     def closing(self) -> Iterator[Workspace]:

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from clearwell.errors import StorageError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; tests/structure proves that it is Alembic's head too."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

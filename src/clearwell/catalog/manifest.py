@@ -1,20 +1,42 @@
-"""The manifest in the catalog: one row per segment, appended, never changed."""
+"""The manifest in the catalog: one row per segment, appended, never changed; and beside it the compactions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select
 
-from clearwell.catalog.tables import segments
+from clearwell.catalog.tables import compactions, segments
 
 
 def append_segment(connection: Connection, row: Mapping[str, Any]) -> None:
-    """Add one row; its keys are the columns of `segments`."""
+    """Add one row; its keys are the columns of `segments`. Raises IntegrityError when its place is taken."""
     connection.execute(insert(segments), [dict(row)])
 
 
 def segment_rows(connection: Connection) -> list[RowMapping]:
     """Every row, in order of number."""
     return list(connection.execute(select(segments).order_by(segments.c.number)).mappings())
+
+
+def append_compaction(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Add one row; its keys are the columns of `compactions`. Raises IntegrityError when its place is taken."""
+    connection.execute(insert(compactions), [dict(row)])
+
+
+def compaction_rows(connection: Connection) -> list[RowMapping]:
+    """Every compaction, in order of number."""
+    return list(connection.execute(select(compactions).order_by(compactions.c.number)).mappings())
+
+
+def newest_compaction(connection: Connection) -> int:
+    """The number of the newest compaction, 0 before there is any."""
+    return connection.execute(select(func.max(compactions.c.number))).scalar_one() or 0
+
+
+def file_names(connection: Connection) -> set[str]:
+    """The names of all files that the log ever committed, with those that compactions have replaced since."""
+    return {
+        name for table in (segments, compactions) for name in connection.execute(select(table.c.file_name)).scalars()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -14,7 +14,7 @@ segments = Table(
     Column("last_sequence", BigInteger, nullable=False, unique=True),
     Column("event_count", BigInteger, nullable=False),
     Column("entry_count", BigInteger, nullable=False),
-    Column("recorded_at", String(32), nullable=False, unique=True),
+    Column("recorded_at", String(32), nullable=False),
     Column("first_effective_at", String(32), nullable=False),
     Column("last_effective_at", String(32), nullable=False),
     Column("moved", Text, nullable=False),
@@ -24,7 +24,56 @@ segments = Table(
     Column("file_sha256", String(64), nullable=False),
     Column("previous_hash", String(64), nullable=False, unique=True),
     Column("hash", String(64), nullable=False, unique=True),
+    Column("format", Integer, nullable=False),
+    Column("first_recorded_at", String(32), nullable=False),
+    Column("imported", Boolean, nullable=False),
 )
+
+compactions = Table(
+    "compactions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("first_segment", Integer, nullable=False),
+    Column("last_segment", Integer, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("file_name", String(255), nullable=False),
+    Column("file_bytes", BigInteger, nullable=False),
+    Column("file_sha256", String(64), nullable=False),
+    Column("compacted_at", String(32), nullable=False),
+)
+"""One row per file that took the place of the files of a range of segments. No part of the chain."""
+
+seals = Table(
+    "seals",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("tree_size", BigInteger, nullable=False, unique=True),
+    Column("root", String(64), nullable=False),
+    Column("frontier", Text, nullable=False),
+    Column("segment_number", Integer, nullable=False),
+    Column("segment_hash", String(64), nullable=False),
+    Column("sealed_at", String(32), nullable=False),
+    Column("previous_hash", String(64), nullable=False, unique=True),
+    Column("hash", String(64), nullable=False, unique=True),
+)
+"""One row per seal: the root of the Merkle tree over the events up to `tree_size`, linked to the seal before."""
+
+tree_blocks = Table(
+    "tree_blocks",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", String(64), nullable=False),
+)
+"""The roots of the tree's complete blocks of 65,536 leaves, from position 0. Derived from the log."""
+
+writer_lease = Table(
+    "writer_lease",
+    metadata,
+    Column("fencing_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("holder", String(255), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+)
+"""One row: the newest fencing number, who has it (nobody when empty), and until when without being renewed."""
 
 models = Table(
     "models",

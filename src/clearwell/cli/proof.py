@@ -1,4 +1,4 @@
-"""Commands that prove and repair: verify, rebuild."""
+"""Commands that prove and repair the log and what follows from it: verify, rebuild, compact."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.command(epilog="Example: clearwell verify --json")(verify)
     app.command(epilog="Example: clearwell rebuild && clearwell verify")(rebuild)
+    app.command(epilog="Example: clearwell compact --json")(compact)
 
 
 def verify(project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
@@ -51,3 +52,21 @@ def rebuild(project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
         print_json({"events": count})
     else:
         typer.echo(f"{count:,} event(s) folded again.")
+
+
+def compact(project: ProjectOption = HERE, as_json: JsonOption = False) -> None:
+    """Make the small files of the log large ones. Nothing that the log says changes; readers need not stop."""
+    from clearwell.application import compacting
+
+    with opened(project) as workspace, meter("events", workspace.log().last_sequence or None) as shown:
+        result = compacting.compact(workspace, shown.advance)
+    if as_json:
+        print_json(asdict(result))
+        return
+    typer.echo(
+        f"{result.files_before:,} file(s) became {result.files_after:,}, {result.removed:,} replaced ones are gone."
+    )
+    if result.waiting:
+        typer.echo(
+            f"{result.waiting:,} replaced file(s) are still being read: the next `clearwell compact` removes them."
+        )

@@ -6,19 +6,18 @@ refused records, then the caller is told. A crash before the transaction leaves 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from clearwell.catalog import manifest, quarantine
-from clearwell.catalog.database import Database
+from clearwell.catalog.lease import WriterLease
 from clearwell.errors import StorageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, first_applicable
@@ -68,19 +67,14 @@ class DoorOptions:
 
 
 class Door:
-    """The one writer of a log. Use it inside `single_writer`."""
+    """The way into a log, for whoever has its writer's lease."""
 
-    def __init__(self, catalog: Database, reader: LogReader, options: DoorOptions) -> None:
+    def __init__(self, lease: WriterLease, reader: LogReader, options: DoorOptions) -> None:
         """`reader` sees the whole log as it is now."""
-        self._catalog = catalog
+        self._lease = lease
         self._options = options
-        self._segments = list(reader.segments)
+        self.log = reader
         self._identities = Identities(options.identity_folder, reader)
-
-    @property
-    def log(self) -> LogReader:
-        """The log with everything committed so far."""
-        return LogReader(self._options.log_folder, self._segments)
 
     def take(self, batch: Batch) -> tuple[Receipt, Posted | None]:
         """Take a batch in. On return, its accepted events are durable and its refused records are in quarantine.
@@ -103,7 +97,7 @@ class Door:
         refused = _with_origin(batch, rejections.sort("position"))
         receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=len(refused))
         if told_apart.fresh.is_empty():
-            with self._catalog.write() as connection:
+            with self._lease.write() as connection:
                 quarantine.put_aside(connection, refused, stored_text(recorded_at))
             return receipt, None
         return self._commit(told_apart.fresh, refused, recorded_at, receipt)
@@ -115,14 +109,14 @@ class Door:
         recorded_at: datetime,
         receipt: Receipt,
     ) -> tuple[Receipt, Posted]:
-        first = self._segments[-1].last_sequence + 1 if self._segments else 1
+        first = self.log.last_sequence + 1
         events = self._as_recorded(fresh, first, recorded_at)
         posted = post(events, {self._options.model.version: self._options.model})
         segment = self._written(events, posted, recorded_at)
-        with self._catalog.write() as connection:
-            manifest.append_segment(connection, segment.__dict__)
+        with self._lease.write() as connection:
+            _append(connection, segment)
             quarantine.put_aside(connection, refused, stored_text(recorded_at))
-        self._segments.append(segment)
+        self.log = self.log.extended(segment)
         self._identities.add(fresh["identity_hash"].to_numpy(), first)
         accepted = replace(receipt, accepted=events.height, first_sequence=first, last_sequence=segment.last_sequence)
         return accepted, posted
@@ -151,10 +145,10 @@ class Door:
         )
 
     def _written(self, events: pl.DataFrame, posted: Posted, recorded_at: datetime) -> Segment:
-        last = self._segments[-1] if self._segments else None
+        last = self.log.segments[-1] if self.log.segments else None
         number = last.number + 1 if last else 1
         try:
-            file = write_segment(self._options.log_folder, number, events)
+            file = write_segment(self._options.log_folder, f"segment-{number:08d}", events)
         except OSError as error:
             raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
         times = events.select(first=pl.col("effective_at").min(), last=pl.col("effective_at").max()).row(0)
@@ -173,30 +167,25 @@ class Door:
             file_bytes=file.bytes,
             file_sha256=file.sha256,
             previous_hash=last.hash if last else GENESIS,
+            first_recorded_at=stored_text(recorded_at),
         ).sealed()
 
     def _next_instant(self) -> datetime:
         """Now, but later than the last segment and the model, so that the system time alone names what was known."""
         known = [self._options.in_force_since]
-        if self._segments:
-            known.append(datetime.fromisoformat(self._segments[-1].recorded_at))
+        if self.log.segments:
+            known.append(datetime.fromisoformat(self.log.segments[-1].recorded_at))
         return max(self._options.clock(), max(known) + timedelta(microseconds=1))
 
 
-@contextmanager
-def single_writer(path: Path) -> Iterator[None]:
-    """Hold the lock of the log's one writer. Raises StorageError when another process has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def _append(connection: Connection, segment: Segment) -> None:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(
-                "writer_busy", "another process is writing to this log; try again when it has finished"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
+        manifest.append_segment(connection, segment.__dict__)
+    except IntegrityError as error:
+        raise StorageError(
+            "manifest_moved_on",
+            f"the catalog has a segment {segment.number} already, though its commit had failed: run the command again",
+        ) from error
 
 
 def _with_origin(batch: Batch, rejections: pl.DataFrame) -> list[tuple[quarantine.Reason, bytes]]:

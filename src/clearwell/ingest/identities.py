@@ -67,9 +67,9 @@ class Identities:
         self._folder = folder
         self._fingerprint = f"{hash_fingerprint():016x}"
         self._runs = self._stored_runs(reader.last_sequence)
-        for segment, events in reader.after(self._last(), ["sequence", "producer", "id"]):
+        for file, events in reader.after(self._last(), ["sequence", "producer", "id"]):
             hashes = events.select(identity_hash()).to_series().to_numpy()
-            self.add(hashes, segment.last_sequence - len(hashes) + 1)
+            self.add(hashes, file.last_sequence - len(hashes) + 1)
 
     def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
         """Pairs (place in `wanted`, sequence in the log) whose hashes are equal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,29 @@ import numpy.typing as npt
 import polars as pl
 
 from clearwell.errors import StorageError
-from clearwell.log.manifest import Segment
+from clearwell.log.manifest import Compaction, LogFile, Segment, current_files
+from clearwell.log.retention import Hold
+from clearwell.values.times import INSTANT, stored_text
 
 
 class LogReader:
-    """The log as a manifest describes it. Later segments are not seen: a reader is a point in time."""
+    """The log as a manifest describes it. Later segments are not seen: a reader is a point in time.
 
-    def __init__(self, folder: Path, segments: Sequence[Segment]) -> None:
+    `hold` keeps the reader's files from being removed, for as long as the reader lives.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        segments: Sequence[Segment],
+        compactions: Sequence[Compaction] = (),
+        hold: Hold | None = None,
+    ) -> None:
         self.folder = folder
         self.segments = tuple(segments)
+        self.files = tuple(current_files(segments, compactions))
+        self._compactions = tuple(compactions)
+        self._hold = hold
 
     @property
     def last_sequence(self) -> int:
@@ -27,53 +42,106 @@ class LogReader:
 
     def upto(self, sequence: int) -> LogReader:
         """The log as it was when `sequence`, the last of a segment, was its newest."""
-        return LogReader(self.folder, [item for item in self.segments if item.last_sequence <= sequence])
+        return self._of([item for item in self.segments if item.last_sequence <= sequence])
 
-    def path(self, segment: Segment) -> Path:
-        """Where a segment's file is."""
-        return self.folder / segment.file_name
+    def extended(self, segment: Segment) -> LogReader:
+        """The log with one segment more."""
+        return self._of([*self.segments, segment])
 
-    def covering(self, first: int, last: int) -> list[Segment]:
-        """The segments with a sequence between `first` and `last`, both included."""
-        return [item for item in self.segments if item.last_sequence >= first and item.first_sequence <= last]
+    def _of(self, segments: Sequence[Segment]) -> LogReader:
+        return LogReader(self.folder, segments, self._compactions, self._hold)
 
-    def events(self, segment: Segment, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """A segment's events in order of sequence. Raises StorageError when the file is missing or damaged."""
-        scan = pl.scan_parquet(self.path(segment))
-        return self._collected(segment, scan.select(*columns) if columns else scan)
+    def path(self, file: LogFile) -> Path:
+        """Where a file of the log is."""
+        return self.folder / file.name
 
-    def matching(self, segment: Segment, condition: pl.Expr) -> pl.DataFrame:
-        """A segment's events for which `condition` holds; a column that the segment lacks is null there."""
-        scan = pl.scan_parquet(self.path(segment))
-        present = scan.collect_schema().names()
+    def covering(self, first: int, last: int) -> list[LogFile]:
+        """The files with a sequence between `first` and `last`, both included."""
+        return [item for item in self.files if item.last_sequence >= first and item.first_sequence <= last]
+
+    def segment_of(self, sequence: int) -> Segment:
+        """The segment that holds a sequence between 1 and the last one."""
+        return next(item for item in self.segments if item.last_sequence >= sequence)
+
+    def events(self, file: LogFile, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """A file's events in order of sequence. Raises StorageError when it is missing or damaged."""
+        if not file.compacted:
+            scan = pl.scan_parquet(self.path(file))
+            return self._collected(file, scan.select(*columns) if columns else scan)
+        own = pl.col("sequence").is_between(file.first_sequence, file.last_sequence)
+        wanted = pl.scan_parquet(self.path(file)).filter(own)
+        if columns:
+            wanted = wanted.select(*dict.fromkeys(["sequence", *columns]))
+        events = self._collected(file, wanted.sort("sequence"))
+        return events.select(*columns) if columns else events
+
+    def matching(self, file: LogFile, condition: pl.Expr) -> pl.DataFrame:
+        """A file's events for which `condition` holds, in no order; a column that the file lacks is null there."""
+        scan = pl.scan_parquet(self.path(file))
+        present = self._schema(file, scan).names()
         missing = [name for name in condition.meta.root_names() if name not in present]
         absent = [pl.lit(None, dtype=pl.String).alias(name) for name in set(missing)]
-        return self._collected(segment, scan.with_columns(absent).filter(condition).drop(set(missing)))
+        within = pl.col("sequence") <= file.last_sequence if file.compacted else pl.lit(value=True)
+        return self._collected(file, scan.with_columns(absent).filter(condition, within).drop(set(missing)))
 
-    def _collected(self, segment: Segment, scan: pl.LazyFrame) -> pl.DataFrame:
+    def _schema(self, file: LogFile, scan: pl.LazyFrame) -> pl.Schema:
+        try:
+            return scan.collect_schema()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _unreadable(file, error) from error
+
+    def _collected(self, file: LogFile, scan: pl.LazyFrame) -> pl.DataFrame:
         try:
             return scan.collect()
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise StorageError(
-                "segment_unreadable",
-                f"{segment.file_name} of the log cannot be read: {error}. Run `clearwell verify`.",
-            ) from error
+            raise _unreadable(file, error) from error
 
-    def after(self, sequence: int, columns: Sequence[str] | None = None) -> Iterator[tuple[Segment, pl.DataFrame]]:
-        """Each segment with events beyond `sequence`, and these events, in log order."""
-        for segment in self.covering(sequence + 1, self.last_sequence):
-            events = self.events(segment, columns)
-            if segment.first_sequence <= sequence:
+    def after(self, sequence: int, columns: Sequence[str] | None = None) -> Iterator[tuple[LogFile, pl.DataFrame]]:
+        """Each file with events beyond `sequence`, and these events, in log order."""
+        for file in self.covering(sequence + 1, self.last_sequence):
+            events = self.events(file, columns)
+            if file.first_sequence <= sequence:
                 events = events.filter(pl.col("sequence") > sequence)
-            yield segment, events
+            yield file, events
 
     def at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
         """The events with these sequences, in no order, with every column that one of them has."""
         found = []
-        for segment in self.segments:
-            chosen = sequences[(sequences >= segment.first_sequence) & (sequences <= segment.last_sequence)]
+        for file in self.files:
+            chosen = sequences[(sequences >= file.first_sequence) & (sequences <= file.last_sequence)]
             if len(chosen):
                 wanted = pl.col("sequence").is_in(pl.Series(chosen).implode())
                 near = pl.col("sequence").is_between(int(chosen.min()), int(chosen.max()))  # Skips row groups.
-                found.append(self._collected(segment, pl.scan_parquet(self.path(segment)).filter(near & wanted)))
+                found.append(self._collected(file, pl.scan_parquet(self.path(file)).filter(near & wanted)))
         return pl.concat(found, how="diagonal") if found else pl.DataFrame(schema={"sequence": pl.Int64})
+
+    def recorded_at(self, sequence: int) -> datetime:
+        """When the event with a sequence between 1 and the last one was recorded."""
+        segment = self.segment_of(sequence)
+        if not segment.imported:
+            return datetime.fromisoformat(segment.recorded_at)
+        found: datetime = self.at(np.array([sequence], dtype=np.int64))["recorded_at"].item()
+        return found
+
+    def sequence_at(self, recorded_at: datetime) -> int:
+        """The newest sequence that was recorded by `recorded_at`; 0 when none was."""
+        text = stored_text(recorded_at)
+        sequence = 0
+        for segment in self.segments:
+            if segment.recorded_at <= text:
+                sequence = segment.last_sequence
+            elif segment.imported and segment.first_recorded_at <= text:
+                (file,) = self.covering(segment.last_sequence, segment.last_sequence)
+                within = pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence)
+                by_then = pl.col("recorded_at") <= pl.lit(recorded_at, dtype=INSTANT)
+                newest = pl.scan_parquet(self.path(file)).filter(within & by_then).select(pl.col("sequence").max())
+                sequence = int(self._collected(file, newest).item())
+            else:
+                break
+        return sequence
+
+
+def _unreadable(file: LogFile, error: Exception) -> StorageError:
+    return StorageError(
+        "segment_unreadable", f"{file.name} of the log cannot be read: {error}. Run `clearwell verify`."
+    )

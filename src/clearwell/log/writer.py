@@ -13,6 +13,9 @@ import polars as pl
 ROW_GROUP_EVENTS = 65_536
 """Rows per row group: small enough that a search for one id reads little."""
 
+DIGEST_LETTERS = 16
+"""So much of a file's SHA-256 is in its name."""
+
 
 @dataclass(frozen=True)
 class SegmentFile:
@@ -23,33 +26,25 @@ class SegmentFile:
     sha256: str
 
 
-def write_segment(folder: Path, number: int, events: pl.DataFrame) -> SegmentFile:
-    """Write `events` (in order of sequence) as segment `number` into `folder`, durably.
+def write_segment(folder: Path, stem: str, events: pl.DataFrame) -> SegmentFile:
+    """Write `events` into `folder`, durably, under a name of `stem` and the file's own hash.
 
-    A file of that number that no manifest row names is the rest of a crash before the commit. It is kept under another
-    name in the folder `leftover` beside the log, for whoever knows better. Raises OSError when the disk refuses.
+    A name never stands for two contents: a file that is there already is the same one. Raises OSError when the disk
+    refuses.
     """
     buffer = io.BytesIO()
     events.write_parquet(buffer, compression="zstd", row_group_size=ROW_GROUP_EVENTS, statistics=True)
     content = buffer.getbuffer()
-    name = f"segment-{number:08d}.parquet"
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{stem}-{digest[:DIGEST_LETTERS]}.parquet"
     aside = folder / f".{name}.part"
     with aside.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    if (folder / name).exists():
-        _keep_leftover(folder, name)
     aside.replace(folder / name)
     sync_folder(folder)
-    return SegmentFile(name, content.nbytes, hashlib.sha256(content).hexdigest())
-
-
-def _keep_leftover(folder: Path, name: str) -> None:
-    kept = folder.parent / "leftover"
-    kept.mkdir(exist_ok=True)
-    number = sum(1 for path in kept.iterdir() if path.name.startswith(name))
-    (folder / name).replace(kept / f"{name}.{number + 1}")
+    return SegmentFile(name, content.nbytes, digest)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from clearwell.flows.model import Model
 from clearwell.ledger.fold import EPISODE_SCHEMA, Folded, fold, fold_reservoirs
 from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, post, touching
-from clearwell.log.manifest import Segment
+from clearwell.log.manifest import LogFile
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 from clearwell.values.cuts import Cut
@@ -105,8 +105,8 @@ def _folded_again(log: LogReader, models: Mapping[str, Model], cut: Cut, straddl
     only = set(straddling["account_type"])
     condition = touching(straddling, models)
     parts = [pl.DataFrame(schema=ENTRY_SCHEMA)]
-    for segment in log.covering(first, cut.sequence):
-        entries = post(log.matching(segment, condition), models, only).clearing
+    for file in log.covering(first, cut.sequence):
+        entries = post(log.matching(file, condition), models, only).clearing
         counted = entries.filter(pl.col("effective_at") <= cut.effective_at, pl.col("sequence") <= cut.sequence)
         # One event may clear an episode and open the next, so the place within the event counts too.
         later = pl.col("sequence") > pl.col("first_sequence")
@@ -119,18 +119,18 @@ def _folded_again(log: LogReader, models: Mapping[str, Model], cut: Cut, straddl
 def _reservoirs_beyond(log: LogReader, models: Mapping[str, Model], cut: Cut) -> pl.DataFrame:
     """What entries beyond the cut have added to reservoirs: to be taken off again."""
     parts = [fold_reservoirs(pl.DataFrame(schema=ENTRY_SCHEMA))]
-    for segment in _reaching_beyond(log, cut):
-        entries = post(log.events(segment), models).reservoir
+    for file in _reaching_beyond(log, cut):
+        entries = post(log.events(file), models).reservoir
         beyond = (pl.col("effective_at") > cut.effective_at) | (pl.col("sequence") > cut.sequence)
         parts.append(fold_reservoirs(entries.filter(beyond)))
     return pl.concat(parts).group_by(*ACCOUNT).agg(pl.col("balance").sum(), pl.col("entry_count").sum())
 
 
-def _reaching_beyond(log: LogReader, cut: Cut) -> Iterator[Segment]:
+def _reaching_beyond(log: LogReader, cut: Cut) -> Iterator[LogFile]:
     effective_at = stored_text(cut.effective_at)
-    for segment in log.segments:
-        if segment.last_sequence > cut.sequence or segment.last_effective_at > effective_at:
-            yield segment
+    for file in log.files:
+        if file.last_sequence > cut.sequence or file.last_effective_at > effective_at:
+            yield file
 
 
 def _frame(store: ProjectionStore, query: str) -> pl.DataFrame:

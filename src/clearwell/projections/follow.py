@@ -35,7 +35,7 @@ def follow(
 
 def _batches(log: LogReader, after: int) -> Iterator[pl.DataFrame]:
     held: list[pl.DataFrame] = []
-    for _segment, events in log.after(after):
+    for _file, events in log.after(after):
         held.append(events)
         if sum(frame.height for frame in held) >= EVENTS_AT_ONCE:
             yield pl.concat(held, how="diagonal")

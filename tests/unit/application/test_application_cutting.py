@@ -89,7 +89,7 @@ def disturb(ledger: Ledger, creation: Make, release: Make, flow: str) -> None:
     ledger.write_flow(flow.replace("10 minutes", "30 days").replace("payments-engineering", "somebody-else"))
     ledger.clock.advance(days=1)
     with ledger.open() as workspace:
-        modelling.put_in_force(workspace, accept=True)
+        modelling.accept_model(workspace)
     ledger.clock.advance(days=1)
     ledger.ingest(release(id="r3", effective_at="2026-03-02T11:59:00Z"), creation(id="e8"))
 
@@ -118,7 +118,7 @@ def test_the_cut_that_an_answer_names_can_be_asked_again(
         answers.append(filled.status())
         filled.write_flow(design_flow)
         with filled.open() as workspace:
-            modelling.put_in_force(workspace, accept=True)
+            modelling.accept_model(workspace)
         answers.append(filled.status())
     for answer in answers:
         cut = answer.cut

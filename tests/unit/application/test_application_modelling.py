@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clearwell.application import modelling
+from clearwell.application.writing import writing
 from clearwell.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def filled(ledger: Ledger, creation: Make, release: Make) -> Ledger:
 
 
 def put_in_force(ledger: Ledger, *, accept: bool) -> str:
-    with ledger.open() as workspace:
-        return modelling.put_in_force(workspace, accept=accept)[0].version
+    with ledger.open() as workspace, writing(workspace) as lease:
+        return modelling.put_in_force(workspace, lease, accept=accept)[0].version
 
 
 def in_force(ledger: Ledger) -> list[str]:

@@ -20,6 +20,7 @@ from clearwell.ingest.duplicates import Deduplicated
 from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.rejections import no_rejections
 from clearwell.log.manifest import Segment
+from clearwell.log.writer import write_segment
 
 if TYPE_CHECKING:
     from conftest import Ledger
@@ -37,7 +38,8 @@ def filled(ledger: Ledger, creation: Make, release: Make) -> Ledger:
 
 
 def segment(ledger: Ledger, number: int) -> Path:
-    return ledger.data / "log" / f"segment-{number:08d}.parquet"
+    (path,) = (ledger.data / "log").glob(f"segment-{number:08d}-*.parquet")
+    return path
 
 
 def catalog(ledger: Ledger, *statements: str) -> None:
@@ -51,7 +53,8 @@ def reseal(ledger: Ledger, number: int, **changes: Any) -> None:
     """Change a manifest row and give it, and all that follow, fitting hashes: what a clever forger would do."""
     with closing(sqlite3.connect(ledger.data / "catalog.sqlite")) as connection, connection:
         connection.row_factory = sqlite3.Row
-        rows = [Segment(**dict(row)) for row in connection.execute("SELECT * FROM segments ORDER BY number")]
+        found = connection.execute("SELECT * FROM segments ORDER BY number")
+        rows = [Segment(**{**dict(row), "imported": bool(row["imported"])}) for row in found]
         link = rows[number - 2].hash if number > 1 else rows[0].previous_hash
         for row in rows[number - 1 :]:
             content = {**asdict(row), **(changes if row.number == number else {}), "previous_hash": link}
@@ -136,7 +139,7 @@ TAMPERING: dict[str, tuple[set[str], Callable[[Ledger], object]]] = {
     "a sum sealed again": ({"moved_sum_wrong"}, lambda it: reseal(it, 2, moved='{"USD": "1"}')),
     "an effective time sealed again": ({"effective_at_wrong"}, lambda it: reseal(it, 2, first_effective_at=EARLY)),
     "a deleted row": (
-        {"segment_number_gap", "sequence_gap", "chain_broken", "file_unknown"},
+        {"segment_number_gap", "sequence_gap", "chain_broken"},
         lambda it: catalog(it, "DELETE FROM segments WHERE number = 2"),
     ),
     "two rows swapped": (
@@ -192,13 +195,10 @@ def test_every_statement_of_a_row_is_held_against_its_file(filled: Ledger, chang
 
 def test_the_place_of_a_fault_is_named(filled: Ledger) -> None:
     """A fault of a file names the file, one of the manifest its row."""
-    segment(filled, 2).unlink()
+    second, third = segment(filled, 2), segment(filled, 3)
+    second.unlink()
     catalog(filled, "UPDATE segments SET moved = '{}' WHERE number = 3")
-    assert {fault.where for fault in filled.verify().faults} == {
-        "segment-00000002.parquet",
-        "segment-00000003.parquet",
-        "manifest row 3",
-    }
+    assert {fault.where for fault in filled.verify().faults} == {second.name, third.name, "manifest row 3"}
 
 
 def test_an_event_that_is_there_twice_is_named(filled: Ledger, creation: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,10 +215,16 @@ def test_an_event_that_is_there_twice_is_named(filled: Ledger, creation: Make, m
 
 
 def test_the_rest_of_a_crash_is_no_fault(filled: Ledger) -> None:
-    """The file of the next segment, and one half written, are what a crash before the commit leaves."""
-    segment(filled, 4).write_bytes(b"left over")
-    filled.write(b"half", "data/log/.segment-00000004.parquet.part")
+    """A whole file that no commit names, and one half written, are what a crash before the commit leaves."""
+    write_segment(filled.data / "log", "segment-00000004", pl.DataFrame({"sequence": [4]}))
+    filled.write(b"half", "data/log/.segment-00000004-0123456789abcdef.parquet.part")
     assert filled.fault_codes() == set()
+
+
+def test_a_file_that_is_not_what_its_name_says_is_a_fault(filled: Ledger) -> None:
+    """A file that looks like the rest of a crash, and is not whole, is told."""
+    filled.write(b"left over", "data/log/segment-00000004-0123456789abcdef.parquet")
+    assert filled.fault_codes() == {"file_unknown"}
 
 
 @pytest.mark.parametrize("change", ["text", "missing"])
@@ -233,7 +239,7 @@ def test_a_stored_model_that_was_changed_is_a_fault(filled: Ledger, change: str)
 def test_an_empty_log_is_sound(ledger: Ledger) -> None:
     """A project whose model is accepted, and which has no event yet, has nothing wrong with it."""
     with ledger.open() as workspace:
-        modelling.put_in_force(workspace, accept=True)
+        modelling.accept_model(workspace)
     assert ledger.fault_codes() == set()
     assert ledger.ingest(b"{}").quarantined == 1
     assert ledger.fault_codes() == set()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clearwell.application import quarantining
+from clearwell.application.writing import writing
 from clearwell.catalog import manifest, quarantine
 from clearwell.errors import StorageError
 from clearwell.ingest import door
-from clearwell.ingest.door import Receipt, single_writer
+from clearwell.ingest.door import Receipt
 from clearwell.projections.store import ProjectionStore
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def test_a_disk_that_refuses_is_a_storage_error(
 
 def test_the_writer_is_alone(ledger: Ledger, creation: Make) -> None:
     """While one writer holds the log another is refused at once."""
-    ledger.data.joinpath("log").mkdir(parents=True)
-    with single_writer(ledger.data / "writer.lock"), pytest.raises(StorageError) as caught:
+    with ledger.open() as workspace, writing(workspace), pytest.raises(StorageError) as caught:
         ledger.ingest(creation())
     assert caught.value.code == "writer_busy"
     assert ledger.ingest(creation()).accepted == 1

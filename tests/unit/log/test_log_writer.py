@@ -19,28 +19,27 @@ from clearwell.log.writer import write_segment
 EVENTS = pl.DataFrame({"sequence": [1, 2], "id": ["a", "b"]})
 
 
-def test_the_rest_of_a_crash_is_replaced(tmp_path: Path) -> None:
-    """A file of the same number, and one half written, give way to the new one, whose hash and size are told."""
-    (tmp_path / "segment-00000001.parquet").write_bytes(b"left over")
-    (tmp_path / ".segment-00000001.parquet.part").write_bytes(b"half")
-    file = write_segment(tmp_path, 1, EVENTS)
+def test_a_file_is_named_after_its_content(tmp_path: Path) -> None:
+    """Another content gets another name, so that no writer can write over what another has written."""
+    file, other = (write_segment(tmp_path, "segment-00000001", EVENTS.head(count)) for count in (2, 1))
     content = (tmp_path / file.name).read_bytes()
     assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.name == f"segment-00000001-{file.sha256[:16]}.parquet"
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, other.name}
+    assert write_segment(tmp_path, "segment-00000001", EVENTS) == file
     assert pl.read_parquet(tmp_path / file.name).equals(EVENTS)
 
 
 def test_file_and_folder_are_synced_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The content is synced before the file gets its name, and the folder after."""
     steps: list[str] = []
-    name = tmp_path / "segment-00000001.parquet"
 
     def synced(descriptor: int) -> None:
         kind = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"  # noqa: PTH112
-        steps.append(f"{kind}, {'named' if name.exists() else 'unnamed'}")
+        steps.append(f"{kind}, {'named' if list(tmp_path.glob('segment-*')) else 'unnamed'}")
 
     monkeypatch.setattr(writer.os, "fsync", synced)
-    write_segment(tmp_path, 1, EVENTS)
+    write_segment(tmp_path, "segment-00000001", EVENTS)
     assert steps == ["file, unnamed", "folder, named"]
 
 
@@ -61,5 +60,7 @@ def test_a_missing_segment_is_not_passed_over(chain: list[Segment], tmp_path: Pa
 def test_a_range_of_sequences_finds_its_segments(
     chain: list[Segment], tmp_path: Path, first: int, last: int, numbers: list[int]
 ) -> None:
-    """The segments that hold a sequence of the range, both ends included."""
-    assert [item.number for item in LogReader(tmp_path, chain).covering(first, last)] == numbers
+    """The files that hold a sequence of the range, both ends included."""
+    assert [
+        item.number for file in LogReader(tmp_path, chain).covering(first, last) for item in file.segments
+    ] == numbers

@@ -106,7 +106,7 @@ def test_a_batch_is_applied_whole_or_not_at_all(
     before = tables(filled)
     with filled.open() as workspace:
         store = ProjectionStore(workspace.projection_path)
-        events = workspace.log().events(workspace.log().segments[0])
+        events = workspace.log().events(workspace.log().files[0])
         later = events.with_columns(events["sequence"] + 3)
         posted = post(later, workspace.known_models())
 
@@ -141,7 +141,7 @@ def test_a_gap_in_the_sequences_stops(filled: Ledger) -> None:
     with filled.open() as workspace:
         store = ProjectionStore(workspace.projection_path)
         log = workspace.log()
-        posted = post(log.events(log.segments[1]), workspace.known_models())
+        posted = post(log.events(log.files[1]), workspace.known_models())
         for first in (3, 5):
             with pytest.raises(AssertionError):
                 store.apply(posted, first, first)

@@ -1,0 +1,62 @@
+"""Compaction of the log, and removal of the files that it replaced once nobody reads them any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clearwell.application.workspace import Workspace, require_ledger
+from clearwell.application.writing import writing
+from clearwell.catalog import manifest
+from clearwell.log.compaction import compactable, compacted, compaction_row
+from clearwell.log.retention import is_held_before
+from clearwell.values.times import stored_text
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """How many files became how many, and how many that were replaced are gone, or are still read by somebody."""
+
+    files_before: int
+    files_after: int
+    removed: int
+    waiting: int
+
+
+def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Compacted:
+    """Make small files of the log large ones, up to `compaction_events` each; `report` is told the events done.
+
+    Every step is a commit of its own, so that it can be interrupted and repeated. Raises UsageError when the ledger is
+    empty, StorageError when a file is damaged or another process writes.
+    """
+    require_ledger(workspace.periods())
+    with writing(workspace) as lease:
+        log = workspace.log()
+        before = len(log.files)
+        models = workspace.known_models()
+        for files in list(compactable(log.files, workspace.settings.compaction_events)):
+            written = compacted(log, files, models)
+            with lease.write() as connection:
+                number = manifest.newest_compaction(connection) + 1
+                row = compaction_row(number, files, written, stored_text(workspace.clock()))
+                manifest.append_compaction(connection, row.__dict__)
+            report(sum(item.event_count for item in files))
+        del log  # It holds the files that are to go.
+        removed, waiting = _remove_replaced(workspace)
+    return Compacted(before, len(workspace.log().files), removed, waiting)
+
+
+def _remove_replaced(workspace: Workspace) -> tuple[int, int]:
+    """Remove the files that compactions replaced, unless an earlier reader may want them; returns removed, waiting."""
+    with workspace.catalog.read() as connection:
+        generation = manifest.newest_compaction(connection)
+        committed = manifest.file_names(connection)
+    current = {item.name for item in workspace.log().files}
+    replaced = [path for path in workspace.log_folder.iterdir() if path.name in committed - current]
+    if is_held_before(workspace.readers_folder, generation):
+        return 0, len(replaced)
+    for path in replaced:
+        path.unlink(missing_ok=True)
+    return len(replaced), 0

@@ -1,0 +1,63 @@
+"""Being the one writer of a log: takes the lease, keeps it while the work goes on, and gives it back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from clearwell.application.workspace import Workspace
+from clearwell.catalog.lease import LEASE, WriterLease
+from clearwell.errors import StorageError
+
+_RENEWALS_PER_LEASE = 3
+
+
+@contextmanager
+def writing(workspace: Workspace) -> Iterator[WriterLease]:
+    """Hold the lease of the log's one writer. Raises StorageError (`writer_busy`) when another process has it.
+
+    A process that waits for its input keeps the lease; one that is stopped or cut off loses it after a while, and one
+    that has ended on this machine loses it at once.
+    """
+    lease = WriterLease(workspace.catalog, _this_process(), workspace.clock)
+    lease.acquire(_is_gone)
+    done = threading.Event()
+    heartbeat = threading.Thread(target=_keep, args=(lease, done), name="clearwell-lease", daemon=True)
+    heartbeat.start()
+    try:
+        yield lease
+    finally:
+        done.set()
+        heartbeat.join()
+        lease.release()
+
+
+def _keep(lease: WriterLease, done: threading.Event) -> None:
+    while not done.wait(LEASE.total_seconds() / _RENEWALS_PER_LEASE):
+        try:
+            lease.renew()
+        except StorageError as error:
+            if error.code == "writer_lease_lost":
+                return  # The next commit says so.
+
+
+def _this_process() -> str:
+    return f"{os.uname().nodename}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def _is_gone(holder: str) -> bool:
+    """Whether the holder was a process of this machine that is no more."""
+    machine, _, rest = holder.partition("/")
+    process = rest.partition("/")[0]
+    if machine != os.uname().nodename or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
