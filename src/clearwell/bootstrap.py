@@ -89,11 +89,18 @@ class Project:
         modelling.accept_model(self._workspace)
 
     def ingest(
-        self, *files: str | PathLike[str], input_format: str | None = None, variables: Mapping[str, str] | None = None
+        self,
+        *files: str | PathLike[str],
+        input_format: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        imports: bool = False,
     ) -> Receipt:
-        """Take every record of `files` in; without files, of the project's sources. Safe to repeat."""
+        """Take every record of `files` in; without files, of the project's sources. Safe to repeat.
+
+        With `imports` they are history, and events keep the `recorded_at` that they bring.
+        """
         inputs = [file_input(fspath(name), input_format) for name in files]
-        return ingesting.ingest(self._workspace, inputs, variables=dict(variables or {}))
+        return ingesting.ingest(self._workspace, inputs, variables=dict(variables or {}), imports=imports)
 
     def status(self, at: When = None, known_at: Known = None) -> StatusReport:
         """Per flow and account type: open, in flight, overdue, and the share cleared."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from clearwell.application.modelling import put_in_force
 from clearwell.application.projecting import project, require_whole_log
@@ -14,8 +15,10 @@ from clearwell.errors import StorageError, UsageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, at_most
 from clearwell.ingest.door import Door, DoorOptions, Receipt
-from clearwell.ingest.inputs import Input, ReadOptions, read, source_inputs
+from clearwell.ingest.inputs import STANDARD_INPUT, Input, ReadOptions, read, source_inputs
 from clearwell.log.leftovers import set_aside
+from clearwell.values import columns
+from clearwell.values.times import to_instants
 
 Progress = Callable[[Input, float, int], None]
 """Told, per batch: the input, the share of it that is read, and how many records the batch had."""
@@ -26,11 +29,13 @@ def ingest(
     inputs: Sequence[Input],
     *,
     variables: dict[str, str] | None = None,
+    imports: bool = False,
     report: Progress = lambda _input, _share, _records: None,
 ) -> Receipt:
     """Take every record of `inputs` in, in order; without inputs, the project's sources.
 
     Every batch is durable and projected before the next is read, so an interrupted run can simply be repeated.
+    With `imports`, they are history: events keep the `recorded_at` that they bring, which never decreases.
     Raises UsageError when there is nothing to read, DataError when an input or the model is wrong.
     """
     chosen = list(inputs) or source_inputs(workspace.folder)
@@ -42,10 +47,12 @@ def ingest(
         record_bytes=settings.record_bytes,
         folder=workspace.folder,
         variables={**settings.variables, **(variables or {})},
+        imports=imports,
     )
     total = Receipt()
     with writing(workspace) as lease:
-        model, door = open_door(workspace, lease)
+        since = _beginning(workspace, chosen[0], options) if imports else None
+        model, door = open_door(workspace, lease, imports=imports, since=since)
         for item in chosen:
             for batch, share in read(item, model, options):
                 for part in at_most(batch, settings.batch_events):
@@ -54,22 +61,38 @@ def ingest(
     return total
 
 
-def open_door(workspace: Workspace, lease: WriterLease) -> tuple[Model, Door]:
+def _beginning(workspace: Workspace, first: Input, options: ReadOptions) -> datetime | None:
+    """Just before the history in `first` begins, when the log is empty; None when it is not, or nobody can tell."""
+    if first.name == STANDARD_INPUT:
+        raise UsageError("import_from_pipe", "expected files or sources to import, for their beginning is read twice")
+    if workspace.log().segments:
+        return None
+    for batch, _share in read(first, workspace.project_model(), options):
+        if columns.RECORDED_AT in batch.records.columns:
+            earliest = to_instants(batch.records[columns.RECORDED_AT]).min()
+            return earliest - timedelta(microseconds=1) if isinstance(earliest, datetime) else None
+    return None
+
+
+def open_door(
+    workspace: Workspace, lease: WriterLease, *, imports: bool = False, since: datetime | None = None
+) -> tuple[Model, Door]:
     """The door to the log, under the folder's model, which is put in force. What a crash left is set aside.
 
     Raises DataError when the log has lost events that were there, so that nothing is written over them.
     """
     require_whole_log(workspace)
     _set_leftovers_aside(workspace, lease)
-    model, since = put_in_force(workspace, lease, accept=False)
+    model, in_force_since = put_in_force(workspace, lease, accept=False, since=since)
     options = DoorOptions(
         log_folder=workspace.log_folder,
         identity_folder=workspace.data_folder / "identities",
         model=model,
-        in_force_since=since,
+        in_force_since=in_force_since,
         currencies=workspace.currencies,
         future_limit=workspace.settings.future_limit,
         clock=workspace.clock,
+        imports=imports,
     )
     return model, Door(lease, workspace.log(), options)
 

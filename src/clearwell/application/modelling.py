@@ -103,11 +103,13 @@ def put_in_force(
 ) -> tuple[Model, datetime]:
     """Make the folder's model the one that events are posted under; returns it and since when.
 
-    With `since`, the first model is in force from that instant on, for history that is imported. Raises DataError when
-    the model has problems, when the log forbids the change, or when the change has consequences and `accept` is not
-    given.
+    With `since`, history is imported into an empty log, and the model is in force from that instant on. Raises
+    DataError when the model has problems, when the log forbids the change, or when the change has consequences and
+    `accept` is not given.
     """
     model = workspace.project_model()
+    if since is not None:
+        return model, _begin(workspace, lease, model, since)
     periods = workspace.periods()
     time_zone = workspace.settings.time_zone
     if periods and (periods[-1].version, periods[-1].time_zone) == (model.version, time_zone):
@@ -116,15 +118,22 @@ def put_in_force(
     if old:
         _refuse_unaccepted(list(_consequences(workspace, old, model, compare_models(old, model))), accept=accept)
     known = [period.accepted_at for period in periods] + [item.recorded_at for item in workspace.log().segments]
-    now = workspace.clock()
-    if known:
-        accepted_at = max(now, datetime.fromisoformat(max(known)) + timedelta(microseconds=1))
-    else:
-        accepted_at = min(now, since or now)
+    earliest = datetime.fromisoformat(max(known)) + timedelta(microseconds=1) if known else workspace.clock()
+    accepted_at = max(workspace.clock(), earliest)
     with lease.write() as connection:
         period = ModelPeriod(len(periods) + 1, model.version, time_zone, stored_text(accepted_at))
         models.put_in_force(connection, period, workspace.project_texts())
     return model, accepted_at
+
+
+def _begin(workspace: Workspace, lease: WriterLease, model: Model, since: datetime) -> datetime:
+    """Let a log that has no event yet begin with this model; models that were in force before anything happened go."""
+    accepted_at = min(workspace.clock(), since)
+    with lease.write() as connection:
+        models.forget_periods(connection)
+        period = ModelPeriod(1, model.version, workspace.settings.time_zone, stored_text(accepted_at))
+        models.put_in_force(connection, period, workspace.project_texts())
+    return accepted_at
 
 
 def _in_force(workspace: Workspace) -> Model | None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from clearwell.catalog.tables import flow_texts, model_files, models
 
@@ -39,6 +39,11 @@ def model_texts(connection: Connection, version: str) -> dict[str, str]:
         .order_by(model_files.c.file_name)
     )
     return {name: text for name, text in connection.execute(statement)}  # noqa: C416  (Rows are no pairs to the types.)
+
+
+def forget_periods(connection: Connection) -> None:
+    """Take back every period. Only for a log without events: to them, periods are for ever."""
+    connection.execute(delete(models))
 
 
 def put_in_force(connection: Connection, period: ModelPeriod, texts: Mapping[str, str]) -> None:

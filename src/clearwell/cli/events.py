@@ -38,6 +38,9 @@ def ingest(
         Literal["ndjson", "csv", "parquet", "arrow"] | None,
         typer.Option("--input-format", help="The format, where the file's name does not say it."),
     ] = None,
+    history: Annotated[
+        bool, typer.Option("--import", help="Move history in: events keep the recorded_at that they bring.")
+    ] = False,
     variable: Annotated[
         list[str] | None,
         typer.Option("--variable", metavar="NAME=VALUE", help="What a source reads by getvariable."),
@@ -64,7 +67,7 @@ def ingest(
                 done[inputs.index(item)] = share * (item.size or 0)
             shown.advance(records, sum(done.values()))
 
-        receipt = ingesting.ingest(workspace, inputs, variables=variables, report=report)
+        receipt = ingesting.ingest(workspace, inputs, variables=variables, imports=history, report=report)
     if as_json:
         print_json(asdict(receipt))
     else:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from clearwell.catalog import manifest, quarantine
 from clearwell.catalog.lease import WriterLease
-from clearwell.errors import StorageError
+from clearwell.errors import DataError, StorageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, first_applicable
 from clearwell.ingest.duplicates import deduplicate, recorded_before
@@ -55,7 +55,10 @@ class Receipt:
 
 @dataclass(frozen=True)
 class DoorOptions:
-    """What the door needs to know: where the log is, what is in force, and the clock."""
+    """What the door needs to know: where the log is, what is in force, and the clock.
+
+    With `imports`, events keep the `recorded_at` that they bring.
+    """
 
     log_folder: Path
     identity_folder: Path
@@ -64,6 +67,7 @@ class DoorOptions:
     currencies: Currencies
     future_limit: timedelta
     clock: Callable[[], datetime]
+    imports: bool = False
 
 
 class Door:
@@ -84,7 +88,7 @@ class Door:
         be taken again.
         """
         recorded_at = self._next_instant()
-        rules = Rules(self._options.model, self._options.currencies, recorded_at, self._options.future_limit)
+        rules = self._rules(recorded_at)
         validated = validate(batch.records, rules)
         rejections = first_applicable(batch.rejections, validated.rejections)
         events = validated.events
@@ -102,6 +106,11 @@ class Door:
             return receipt, None
         return self._commit(told_apart.fresh, refused, recorded_at, receipt)
 
+    def _rules(self, recorded_at: datetime) -> Rules:
+        options = self._options
+        latest = options.clock() if options.imports else recorded_at
+        return Rules(options.model, options.currencies, latest, options.future_limit, options.imports)
+
     def _commit(
         self,
         fresh: pl.DataFrame,
@@ -110,9 +119,11 @@ class Door:
         receipt: Receipt,
     ) -> tuple[Receipt, Posted]:
         first = self.log.last_sequence + 1
+        if self._options.imports:
+            self._require_order(fresh)
         events = self._as_recorded(fresh, first, recorded_at)
         posted = post(events, {self._options.model.version: self._options.model})
-        segment = self._written(events, posted, recorded_at)
+        segment = self._written(events, posted)
         with self._lease.write() as connection:
             _append(connection, segment)
             quarantine.put_aside(connection, refused, stored_text(recorded_at))
@@ -135,7 +146,7 @@ class Door:
         ]
         return fresh.select(
             pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("sequence"),
-            pl.lit(recorded_at, dtype=INSTANT).alias("recorded_at"),
+            pl.col("recorded_at") if self._options.imports else pl.lit(recorded_at, INSTANT).alias("recorded_at"),
             pl.col("type").replace_strict(flows, return_dtype=pl.String).alias("flow"),
             *columns.ENVELOPE,
             pl.lit(model.version).alias("model_version"),
@@ -144,7 +155,22 @@ class Door:
             *others,
         )
 
-    def _written(self, events: pl.DataFrame, posted: Posted, recorded_at: datetime) -> Segment:
+    def _require_order(self, fresh: pl.DataFrame) -> None:
+        """Raise DataError where history goes back in time: against the event before it, or what the log has."""
+        last = self.log.segments[-1].recorded_at if self.log.segments else ""
+        earliest = datetime.fromisoformat(last) if last else self._options.in_force_since
+        before = pl.col("recorded_at").shift(fill_value=earliest)
+        wrong = fresh.select("id", "recorded_at", before=before).filter(pl.col("recorded_at") < pl.col("before"))
+        if wrong.is_empty():
+            return
+        name, found, expected = wrong.row(0)
+        raise DataError(
+            "import_not_in_order",
+            f"event {name}: expected a recorded_at of {stored_text(expected)} or later, for the log never goes back; "
+            f"found {stored_text(found)}. Sort what is imported by recorded_at, and import it before anything newer.",
+        )
+
+    def _written(self, events: pl.DataFrame, posted: Posted) -> Segment:
         last = self.log.segments[-1] if self.log.segments else None
         number = last.number + 1 if last else 1
         try:
@@ -152,13 +178,14 @@ class Door:
         except OSError as error:
             raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
         times = events.select(first=pl.col("effective_at").min(), last=pl.col("effective_at").max()).row(0)
+        recorded = events["recorded_at"]
         return Segment(
             number=number,
             first_sequence=events["sequence"][0],
             last_sequence=events["sequence"][-1],
             event_count=events.height,
             entry_count=posted.entry_count,
-            recorded_at=stored_text(recorded_at),
+            recorded_at=stored_text(recorded[-1]),
             first_effective_at=stored_text(times[0]),
             last_effective_at=stored_text(times[1]),
             moved=json.dumps({currency: str(total) for currency, total in posted.moved().items()}, sort_keys=True),
@@ -167,7 +194,8 @@ class Door:
             file_bytes=file.bytes,
             file_sha256=file.sha256,
             previous_hash=last.hash if last else GENESIS,
-            first_recorded_at=stored_text(recorded_at),
+            first_recorded_at=stored_text(recorded[0]),
+            imported=self._options.imports,
         ).sealed()
 
     def _next_instant(self) -> datetime:

@@ -21,6 +21,7 @@ from clearwell.ingest import tables
 from clearwell.ingest.batches import Batch
 from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
 from clearwell.ledger.views import quoted_name
+from clearwell.values import columns
 
 FORMATS = {
     ".ndjson": "ndjson",
@@ -81,12 +82,13 @@ def source_inputs(folder: Path) -> list[Input]:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How inputs are read: rows per batch, the largest record in bytes, and what sources see."""
+    """How inputs are read: rows per batch, the largest record in bytes, what sources see, and whether it is history."""
 
     batch_rows: int
     record_bytes: int
     folder: Path
     variables: Mapping[str, str]
+    imports: bool = False
 
 
 def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
@@ -94,6 +96,24 @@ def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Ba
 
     Raises DataError when it is not in its format, when a source's SQL fails, or when a file it reads is absent.
     """
+    for batch, share in _read(source, model, options):
+        if source.format != "ndjson" and not batch.records.is_empty():
+            _require_fitting(source, batch, options)
+        yield batch, share
+
+
+def _require_fitting(source: Input, batch: Batch, options: ReadOptions) -> None:
+    """Raise DataError for a table with `recorded_at` that is not imported, and for one without it that is."""
+    if (columns.RECORDED_AT in batch.records.columns) == options.imports:
+        return
+    expected = "a column recorded_at, which history brings along" if options.imports else "no column recorded_at"
+    raise DataError(
+        "columns_wrong",
+        f"{source.name}: expected {expected}: only `clearwell ingest --import` keeps the times that events bring",
+    )
+
+
+def _read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
     if source.format == "sql":
         yield from ((batch, 0.0) for batch in _read_sql(source, model, options))
     elif source.format == "parquet":
@@ -116,11 +136,15 @@ def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Ba
 
 def _read_stream(stream: BinaryIO, source: Input, model: Model, options: ReadOptions) -> Iterator[Batch]:
     if source.format == "ndjson":
-        yield from NdjsonReader(model, NdjsonOptions(record_bytes=options.record_bytes)).read(stream, source.name)
+        yield from NdjsonReader(model, _of_ndjson(options)).read(stream, source.name)
     elif source.format == "csv":
         yield from tables.read_csv(stream, source.name, model)
     else:
         yield from tables.read_arrow(stream, source.name, model, options.batch_rows)
+
+
+def _of_ndjson(options: ReadOptions) -> NdjsonOptions:
+    return NdjsonOptions(record_bytes=options.record_bytes, imports=options.imports)
 
 
 class _Arriving(io.RawIOBase):

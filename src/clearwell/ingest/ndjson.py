@@ -23,7 +23,6 @@ from clearwell.ledger.rejections import SCHEMA, RejectionCode
 from clearwell.values import columns
 
 _TEXT_FIELDS = ("type", "id", "producer", "effective_at", "occurred_at", "currency")
-_FIELDS = (*_TEXT_FIELDS, "properties", "amounts")
 _OBJECTS = ("", "/properties", "/amounts")
 """JSON pointers to the objects of a record."""
 
@@ -35,11 +34,15 @@ _WHITE_SPACE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
 
 @dataclass(frozen=True)
 class NdjsonOptions:
-    """Sizes in bytes: of the blocks read at a time, of the largest record accepted, and of the largest one kept."""
+    """Sizes in bytes: of the blocks read at a time, of the largest record accepted, and of the largest one kept.
+
+    With `imports`, records have a `recorded_at`.
+    """
 
     block_bytes: int = 48 << 20
     record_bytes: int = 1_000_000
     kept_bytes: int = 256 << 20
+    imports: bool = False
 
 
 @dataclass
@@ -64,7 +67,9 @@ class NdjsonReader:
         self._shapes: dict[str, _Shape] = {}
         paths = ["$", "$.properties", "$.amounts", *(f"$.amounts.{name}" for name in self._amounts)]
         long_amount = {"value": "VARCHAR", "currency": "VARCHAR"}
-        envelope: dict[str, Any] = dict.fromkeys(_TEXT_FIELDS, "VARCHAR")
+        self._text_fields = (*_TEXT_FIELDS, *([columns.RECORDED_AT] if options.imports else []))
+        self._fields = (*self._text_fields, "properties", "amounts")
+        envelope: dict[str, Any] = dict.fromkeys(self._text_fields, "VARCHAR")
         if self._properties:
             envelope["properties"] = dict.fromkeys(sorted(self._properties), "VARCHAR")
         envelope["amounts"] = dict.fromkeys(self._amounts, long_amount)
@@ -170,7 +175,7 @@ class NdjsonReader:
         return records.join(fatal, on="position", how="anti", maintain_order="left"), faults
 
     def _flattened(self, parsed: pl.DataFrame) -> pl.DataFrame:
-        wanted: list[pl.Expr] = [pl.col("position"), *map(pl.col, _TEXT_FIELDS)]
+        wanted: list[pl.Expr] = [pl.col("position"), *map(pl.col, self._text_fields)]
         properties, amounts = pl.col("properties").struct, pl.col("amounts").struct
         wanted += [properties.field(name).alias(columns.property_column(name)) for name in sorted(self._properties)]
         for name in self._amounts:
@@ -200,9 +205,9 @@ class NdjsonReader:
                             f"{count} times",
                         )
                     )
-        expected = "one of " + ", ".join(_FIELDS)
+        expected = "one of " + ", ".join(self._fields)
         for name in top:
-            if name not in _FIELDS:
+            if name not in self._fields:
                 shape.faults.append((RejectionCode.FIELD_UNKNOWN, name[:_NAME_LIMIT], expected, name[:_NAME_LIMIT]))
         for name in amounts:
             if name not in self._amounts:

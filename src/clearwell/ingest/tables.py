@@ -224,7 +224,7 @@ def _check_columns(schema: pa.Schema, source: str) -> None:
     """Raise DataError unless every column is a field of an event, once, and there are those that every event needs."""
     flat = _flat(schema.empty_table()).schema
     names = flat.names
-    known = {*columns.ENVELOPE, "currency", columns.OTHER_PROPERTIES}
+    known = {*columns.ENVELOPE, "currency", columns.OTHER_PROPERTIES, columns.RECORDED_AT}
     expected = f"expected {', '.join(sorted(known))}, property_NAME, amount_NAME or currency_NAME"
     problems = [
         f"column {name!r}: {expected}"

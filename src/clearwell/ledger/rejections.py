@@ -29,6 +29,9 @@ class RejectionCode(StrEnum):
     OCCURRED_AT_MISSING = "occurred_at_missing"
     OCCURRED_AT_INVALID = "occurred_at_invalid"
     OCCURRED_AT_TOO_FAR_AHEAD = "occurred_at_too_far_ahead"
+    RECORDED_AT_MISSING = "recorded_at_missing"
+    RECORDED_AT_INVALID = "recorded_at_invalid"
+    RECORDED_AT_IN_FUTURE = "recorded_at_in_future"
     PROPERTY_MISSING = "property_missing"
     PROPERTY_INVALID = "property_invalid"
     AMOUNT_UNKNOWN = "amount_unknown"
@@ -57,6 +60,9 @@ STATEMENTS = {
     RejectionCode.OCCURRED_AT_MISSING: "There is no `occurred_at`.",
     RejectionCode.OCCURRED_AT_INVALID: "`occurred_at` is not an ISO 8601 instant with an offset from UTC.",
     RejectionCode.OCCURRED_AT_TOO_FAR_AHEAD: "`occurred_at` lies further ahead than `future_limit_days` allows.",
+    RejectionCode.RECORDED_AT_MISSING: "The record is imported and has no `recorded_at`.",
+    RejectionCode.RECORDED_AT_INVALID: "`recorded_at` is not an ISO 8601 instant with an offset from UTC.",
+    RejectionCode.RECORDED_AT_IN_FUTURE: "`recorded_at` is later than now, though it is said to be history.",
     RejectionCode.PROPERTY_MISSING: "A property that an account of the event needs is absent.",
     RejectionCode.PROPERTY_INVALID: "A property is empty, over 512 bytes, no plain value, or has control characters.",
     RejectionCode.AMOUNT_UNKNOWN: "The event has an amount that no move of its type uses: money would go unposted.",

@@ -30,12 +30,16 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rules:
-    """What records are held against: the model in force, the currencies, and the clock."""
+    """What records are held against: the model in force, the currencies, and the clock.
+
+    `imports` says that records bring their `recorded_at` with them, which is at most the present one.
+    """
 
     model: Model
     currencies: Currencies
     recorded_at: datetime
     future_limit: timedelta
+    imports: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     `records` has `position` and any of the columns of `values.columns`; values are text or already typed, null where
     absent. An event of a type never gets fewer properties and amounts than its moves need.
     """
-    frame = _with_all_columns(records, rules.model)
+    frame = _with_all_columns(records, rules)
     verdicts = _Verdicts(frame["position"])
     typed = _typed(frame)
     _check_envelope(frame, typed, rules, verdicts)
@@ -118,7 +122,8 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     )
 
 
-def _with_all_columns(records: pl.DataFrame, model: Model) -> pl.DataFrame:
+def _with_all_columns(records: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    model = rules.model
     amounts = set(model.amount_names) | set(columns.names_with_prefix(records.columns, columns.AMOUNT_PREFIX))
     wanted = [
         *columns.ENVELOPE,
@@ -127,6 +132,7 @@ def _with_all_columns(records: pl.DataFrame, model: Model) -> pl.DataFrame:
         *map(columns.currency_column, sorted(amounts)),
         "currency",
         columns.OTHER_PROPERTIES,
+        *([columns.RECORDED_AT] if rules.imports else []),
     ]
     missing = [pl.lit(None, dtype=pl.String).alias(name) for name in wanted if name not in records.columns]
     return records.with_columns(missing).select("position", *wanted)
@@ -137,7 +143,7 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     changed: list[pl.Series | pl.Expr] = []
     for name in frame.columns:
         column = frame[name]
-        if name in ("effective_at", "occurred_at"):
+        if name in ("effective_at", "occurred_at", columns.RECORDED_AT):
             changed.append(times.to_instants(column))
         elif name.startswith(columns.AMOUNT_PREFIX):
             changed.append(_whole_numbers(column))
@@ -177,14 +183,13 @@ def _check_envelope(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules, verd
     expected = f"at most {ID_BYTES} bytes without control characters"
     verdicts.refuse(rows, bad_id, code.ID_INVALID, field="id", expected=expected, found=ids)
     _check_producers(rows, typed, producers, verdicts)
-    latest = rules.recorded_at + rules.future_limit
-    limit = f"not after {instants.format_instant(latest)}"
-    for name in ("effective_at", "occurred_at"):
-        statements = (
-            code[f"{name.upper()}_MISSING"],
-            code[f"{name.upper()}_INVALID"],
-            code[f"{name.upper()}_TOO_FAR_AHEAD"],
-        )
+    ahead = rules.recorded_at + rules.future_limit
+    checked = [("effective_at", ahead, "TOO_FAR_AHEAD"), ("occurred_at", ahead, "TOO_FAR_AHEAD")]
+    if rules.imports:
+        checked.append((columns.RECORDED_AT, rules.recorded_at, "IN_FUTURE"))
+    for name, latest, beyond in checked:
+        limit = f"not after {instants.format_instant(latest)}"
+        statements = [code[f"{name.upper()}_{what}"] for what in ("MISSING", "INVALID", beyond)]
         given, value = frame[name], typed[name]
         verdicts.refuse(rows, given.is_null(), statements[0], field=name, expected=times.EXPECTED)
         verdicts.refuse(rows, value.is_null(), statements[1], field=name, expected=times.EXPECTED, found=given)

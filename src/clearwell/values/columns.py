@@ -12,6 +12,8 @@ PROPERTY_PREFIX = "property_"
 AMOUNT_PREFIX = "amount_"
 CURRENCY_PREFIX = "currency_"
 OTHER_PROPERTIES = "other_properties"
+RECORDED_AT = "recorded_at"
+"""When an event was recorded. Input has it only where history is imported."""
 
 ENVELOPE = ("type", "id", "producer", "effective_at", "occurred_at")
 """The columns every event has, besides its properties and amounts. `producer` may be left out on input."""
