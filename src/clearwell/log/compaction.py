@@ -95,13 +95,17 @@ def _require_sound(path: Path, file: LogFile) -> None:
 
 
 def _sorted_for_search(events: pl.DataFrame, models: Mapping[str, Model]) -> pl.DataFrame:
-    """Events of a type together, by the value of their leading property, so that few row groups can hold a value."""
+    """Events that are led by one property together, by its value, so that few row groups can hold a value.
+
+    What opens an account and what closes it become neighbours, which also compresses better than any other order.
+    """
     parts = events.partition_by("model_version", "type", as_dict=True)
     lead = []
     for (version, name), part in parts.items():
         leading = leading_property(models[str(version)], str(name))
-        lead.append(part.with_columns(lead=pl.col(columns.property_column(leading)) if leading else pl.lit("")))
-    return pl.concat(lead, how="diagonal").sort("type", "lead", "sequence").drop("lead")
+        value = pl.col(columns.property_column(leading)) if leading else pl.lit("")
+        lead.append(part.with_columns(led_by=pl.lit(leading or ""), lead=value))
+    return pl.concat(lead, how="diagonal").sort("led_by", "lead", "sequence").drop("led_by", "lead")
 
 
 def leading_property(model: Model, event_type: str) -> str | None:

@@ -90,12 +90,12 @@ def test_a_log_goes_on_after_compaction(filled: Ledger, creation: Make) -> None:
 
 
 def test_rows_are_sorted_for_a_search(filled: Ledger) -> None:
-    """Within a file, events of a type are together, in the order of the charge that they are about."""
+    """Within a file, events that are led by the same property are in the order of its values."""
     compact(filled)
     with filled.open() as workspace:
         log = workspace.log()
         for file in log.files:
-            keys = pl.read_parquet(log.path(file)).select("type", "property_charge").rows()
+            keys = pl.read_parquet(log.path(file)).select("property_charge", "sequence").rows()
             assert keys == sorted(keys)
         model = workspace.project_model()
     assert leading_property(model, "charge.creation") == leading_property(model, "charge.release") == "charge"
