@@ -13,10 +13,13 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from clearwell.errors import DataError, UsageError
 
 FILE_NAME = "clearwell.yaml"
+LARGEST_FILE_BYTES = 1_048_576
+_DEEPEST = 12
 
 
 class Settings(BaseModel):
@@ -67,10 +70,7 @@ def read_settings(folder: Path) -> Settings:
             f"{folder} is not a Clearwell project: expected a file {FILE_NAME} in it. "
             "Start one with `clearwell init`, or name one with --project.",
         )
-    try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise DataError("settings_unreadable", f"{path}: expected YAML, found: {error}") from error
+    content = _loaded(path)
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -80,3 +80,27 @@ def read_settings(folder: Path) -> Settings:
     except ValidationError as error:
         details = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise DataError("settings_invalid", f"{path} has {len(details)} problem(s)", details) from error
+
+
+def _loaded(path: Path) -> object:
+    """The YAML at `path`. Refuses what can grow when it is read: aliases, deep nesting, and very large files."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE_BYTES:
+            found = f"{size} bytes"
+            raise DataError(
+                "settings_unreadable", f"{path}: expected at most {LARGEST_FILE_BYTES} bytes, found {found}"
+            )
+        text = path.read_bytes().decode("utf-8-sig")
+        depth = 0
+        for event in YAML(typ="safe", pure=True).parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if isinstance(event, AliasEvent) or depth > _DEEPEST:
+                found = "an alias" if isinstance(event, AliasEvent) else "deeper nesting"
+                expected = f"values written out, at most {_DEEPEST} levels deep"
+                raise DataError("settings_unreadable", f"{path}: expected {expected}, found {found}")
+        return YAML(typ="safe", pure=True).load(text)
+    except OSError as error:
+        raise DataError("settings_unreadable", f"{path}: it cannot be read: {error.strerror}") from error
+    except (YAMLError, ValueError, OverflowError, TypeError) as error:  # The last three: a value as no one writes it.
+        raise DataError("settings_unreadable", f"{path}: expected YAML, found: {error}") from error

@@ -22,6 +22,8 @@ from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
 from clearwell.values.times import stored_text
 
 _PAGE = 1_000
+_PAGE_CHARACTERS = 48 << 20
+"""The most records that are held at once, and the most text, unless a single record is longer."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,8 @@ def one_quarantined(workspace: Workspace, number: int) -> QuarantinedRecord:
 def all_waiting(workspace: Workspace, code: str | None = None) -> Iterator[QuarantinedRecord]:
     """Every waiting record, in order of number, page by page."""
     require_ledger(workspace.periods())
-    last = 0
-    while True:
-        with workspace.catalog.read() as connection:
-            page = quarantine.quarantined(connection, code=code, after=last, limit=_PAGE)
-        if not page:
-            return
-        yield from page
-        last = page[-1].number
+    for numbers in _pages(workspace, code):
+        yield from _numbered(workspace, numbers)
 
 
 def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | None = None) -> Retried:
@@ -79,32 +75,59 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
     present reason. Raises UsageError for a number that does not wait.
     """
     chosen = _chosen(workspace, numbers)
-    if corrected is not None:
-        if len(numbers) != 1:
-            raise UsageError("quarantine_number_needed", "a corrected record takes the place of exactly one: name it")
-        chosen = [replace(chosen[0], record=_one_line(corrected))]
-    total = Receipt()
+    if corrected is not None and len(numbers) != 1:
+        raise UsageError("quarantine_number_needed", "a corrected record takes the place of exactly one: name it")
+    line = _one_line(corrected) if corrected is not None else None
+    total, released = Receipt(), list[int]()
     with writing(workspace) as lease:
         model, door = open_door(workspace, lease)
         reader = NdjsonReader(model, NdjsonOptions(record_bytes=workspace.settings.record_bytes))
-        for batch in _batches(reader, chosen):
-            total += take(workspace, door, batch)
-        released = _released(workspace, chosen)
-        if corrected is not None:
-            released = [chosen[0].number] if total.accepted + total.duplicates else []
-        with lease.write() as connection:
-            quarantine.mark_replayed(connection, released, stored_text(workspace.clock()))
+        for page in chosen:
+            records = _numbered(workspace, page)
+            if line is not None:
+                records = [replace(records[0], record=line)]
+            receipt = Receipt()
+            for batch in _batches(reader, records):
+                receipt += take(workspace, door, batch)
+            out = _released(workspace, records)
+            if line is not None:
+                out = page if receipt.accepted + receipt.duplicates else []
+            with lease.write() as connection:
+                quarantine.mark_replayed(connection, out, stored_text(workspace.clock()))
+            total += receipt
+            released += out
     return Retried(total, tuple(released))
 
 
-def _chosen(workspace: Workspace, numbers: Sequence[int]) -> list[QuarantinedRecord]:
+def _chosen(workspace: Workspace, numbers: Sequence[int]) -> list[list[int]]:
     if not numbers:
-        return list(all_waiting(workspace))
-    chosen = [one_quarantined(workspace, number) for number in dict.fromkeys(numbers)]
-    for item in chosen:
-        if item.state != quarantine.WAITING:
-            raise UsageError("quarantine_number_replayed", f"record {item.number} is not waiting: it was replayed")
-    return chosen
+        require_ledger(workspace.periods())
+        return list(_pages(workspace))
+    chosen = list(dict.fromkeys(numbers))
+    for number in chosen:
+        if one_quarantined(workspace, number).state != quarantine.WAITING:
+            raise UsageError("quarantine_number_replayed", f"record {number} is not waiting: it was replayed")
+    return [chosen[start : start + _PAGE] for start in range(0, len(chosen), _PAGE)]
+
+
+def _pages(workspace: Workspace, code: str | None = None) -> Iterator[list[int]]:
+    """The numbers that wait, in pages that fit into memory however large the records are."""
+    with workspace.catalog.read() as connection:
+        sizes = quarantine.waiting_sizes(connection, code)
+    page, characters = list[int](), 0
+    for number, length in sizes:
+        if page and (len(page) == _PAGE or characters + length > _PAGE_CHARACTERS):
+            yield page
+            page, characters = [], 0
+        page.append(number)
+        characters += length
+    if page:
+        yield page
+
+
+def _numbered(workspace: Workspace, numbers: Sequence[int]) -> list[QuarantinedRecord]:
+    with workspace.catalog.read() as connection:
+        return quarantine.quarantined(connection, state=None, numbers=numbers, limit=len(numbers))
 
 
 def _batches(reader: NdjsonReader, chosen: Sequence[QuarantinedRecord]) -> Iterator[Batch]:
@@ -121,7 +144,7 @@ def _batches(reader: NdjsonReader, chosen: Sequence[QuarantinedRecord]) -> Itera
 
 def _released(workspace: Workspace, chosen: Sequence[QuarantinedRecord]) -> list[int]:
     """Who was not put aside again: its row in quarantine was not counted once more."""
-    seen = {item.number: item.seen_count for item in all_waiting(workspace)}
+    seen = {item.number: item.seen_count for item in _numbered(workspace, [item.number for item in chosen])}
     return [item.number for item in chosen if b"\n" not in item.record and seen.get(item.number) == item.seen_count]
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
@@ -15,6 +16,8 @@ from clearwell.catalog.tables import quarantine
 
 WAITING = "waiting"
 REPLAYED = "replayed"
+
+_ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,6 @@ def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], s
     One that was replayed stays so: it, or its correction, is an event. The particulars of the reason stay as they were
     first told, unless the code is another one now.
     """
-    rows = [_row(reason, record, seen_at) for reason, record in refused]
-    if not rows:
-        return
     statement = insert_or_update(quarantine)
     same = quarantine.c.code == statement.excluded.code
     reason = {
@@ -63,7 +63,10 @@ def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], s
         "last_seen_at": statement.excluded.last_seen_at,
         "seen_count": quarantine.c.seen_count + 1,
     }
-    connection.execute(statement.on_conflict_do_update(index_elements=["fingerprint"], set_=again), rows)
+    keep = statement.on_conflict_do_update(index_elements=["fingerprint"], set_=again)
+    rows = (_row(reason, record, seen_at) for reason, record in refused)
+    while page := list(islice(rows, _ROWS_AT_ONCE)):
+        connection.execute(keep, page)
 
 
 def waiting_counts(connection: Connection) -> dict[str, int]:
@@ -75,6 +78,18 @@ def waiting_counts(connection: Connection) -> dict[str, int]:
         .order_by(func.count().desc(), quarantine.c.code)
     )
     return {code: count for code, count in connection.execute(statement)}  # noqa: C416  (Rows are no pairs to the types.)
+
+
+def waiting_sizes(connection: Connection, code: str | None = None) -> list[tuple[int, int]]:
+    """The number of each waiting record, in order, with the length of its record as it is stored."""
+    statement = (
+        select(quarantine.c.number, func.length(quarantine.c.record))
+        .where(quarantine.c.state == WAITING)
+        .order_by(quarantine.c.number)
+    )
+    if code is not None:
+        statement = statement.where(quarantine.c.code == code)
+    return [(number, length) for number, length in connection.execute(statement)]
 
 
 def quarantined(

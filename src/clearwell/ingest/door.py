@@ -32,6 +32,8 @@ from clearwell.values import columns
 from clearwell.values.currencies import Currencies
 from clearwell.values.times import INSTANT, stored_text
 
+_ORIGINS_AT_ONCE = 500
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -99,7 +101,7 @@ class Door:
         before = recorded_before(whole, self._identities, self.log)
         rejections = pl.concat([rejections.join(before, on="position", how="anti"), told_apart.conflicts])
         refused = _with_origin(batch, rejections.sort("position"))
-        receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=len(refused))
+        receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=rejections.height)
         if told_apart.fresh.is_empty():
             with self._lease.write() as connection:
                 quarantine.put_aside(connection, refused, stored_text(recorded_at))
@@ -114,7 +116,7 @@ class Door:
     def _commit(
         self,
         fresh: pl.DataFrame,
-        refused: list[tuple[quarantine.Reason, bytes]],
+        refused: Iterator[tuple[quarantine.Reason, bytes]],
         recorded_at: datetime,
         receipt: Receipt,
     ) -> tuple[Receipt, Posted]:
@@ -216,20 +218,17 @@ def _append(connection: Connection, segment: Segment) -> None:
         ) from error
 
 
-def _with_origin(batch: Batch, rejections: pl.DataFrame) -> list[tuple[quarantine.Reason, bytes]]:
-    rows = list(rejections.iter_rows(named=True))
-    records = batch.raw([row["position"] for row in rows])
-    return [
-        (
-            quarantine.Reason(
+def _with_origin(batch: Batch, rejections: pl.DataFrame) -> Iterator[tuple[quarantine.Reason, bytes]]:
+    """Each refused record with its reason, made as it is asked for: a batch may be refused whole."""
+    for part in rejections.iter_slices(_ORIGINS_AT_ONCE):
+        rows = list(part.iter_rows(named=True))
+        for row, record in zip(rows, batch.raw([row["position"] for row in rows]), strict=True):
+            reason = quarantine.Reason(
                 code=row["code"],
                 field=row["field"],
                 expected=row["expected"],
                 found=row["found"],
                 source=batch.source,
                 line=int(batch.lines[row["position"]]),
-            ),
-            record,
-        )
-        for row, record in zip(rows, records, strict=True)
-    ]
+            )
+            yield reason, record

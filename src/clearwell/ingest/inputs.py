@@ -7,6 +7,7 @@ import io
 import os
 import select
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +74,18 @@ def file_input(name: str, format_name: str | None = None) -> Input:
 
 
 def source_inputs(folder: Path) -> list[Input]:
-    """The sources of a project: `sources/NAME.sql`, in order of name."""
+    """The sources of a project: `sources/NAME.sql`, in order of name. Raises DataError for one that is no text."""
     return [
-        Input(f"source {path.stem}", "sql", sql=path.read_text(encoding="utf-8"))
+        Input(f"source {path.stem}", "sql", sql=_source_text(path))
         for path in sorted((folder / "sources").glob("*.sql"))
     ]
+
+
+def _source_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("source_invalid", f"{path}: expected SQL in UTF-8, found: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -114,24 +122,26 @@ def _require_fitting(source: Input, batch: Batch, options: ReadOptions) -> None:
 
 
 def _read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
-    if source.format == "sql":
-        yield from ((batch, 0.0) for batch in _read_sql(source, model, options))
-    elif source.format == "parquet":
-        with Path(source.name).open("rb") as file:
-            count = 0
-            for batch, rows in tables.read_parquet(file, source.name, model, options.batch_rows):
-                count += batch.records.height
-                yield batch, count / rows
-    else:
-        with _standard_input(source) if source.name == STANDARD_INPUT else Path(source.name).open("rb") as file:
-            try:
+    try:
+        if source.format == "sql":
+            yield from ((batch, 0.0) for batch in _read_sql(source, model, options))
+        elif source.format == "parquet":
+            with Path(source.name).open("rb") as file:
+                count = 0
+                for batch, rows in tables.read_parquet(file, source.name, model, options.batch_rows):
+                    count += batch.records.height
+                    yield batch, count / rows
+        else:
+            with _standard_input(source) if source.name == STANDARD_INPUT else Path(source.name).open("rb") as file:
                 for batch in _read_stream(_plain(file, source), source, model, options):
                     yield batch, file.tell() / source.size if source.size else 0.0
-            except (EOFError, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise
-                kind = source.compression or source.format
-                raise DataError("input_damaged", f"{source.name}: expected sound {kind}, found: {error}") from error
+    except (EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError("input_unreadable", f"{source.name}: it cannot be read: {error.strerror}") from error
+        kind, code = source.compression or source.format, "input_damaged"
+        if not source.compression and source.format in ("arrow", "parquet"):  # The library says so as if of a device.
+            code = f"{source.format}_unreadable"
+        raise DataError(code, f"{source.name}: expected sound {kind}, found: {error}") from error
 
 
 def _read_stream(stream: BinaryIO, source: Input, model: Model, options: ReadOptions) -> Iterator[Batch]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from clearwell.errors import DataError
 from clearwell.flows.model import Model
+from clearwell.ingest import undeclared
 from clearwell.ingest.batches import Batch, rejections_frame
 from clearwell.ledger.rejections import SCHEMA, RejectionCode
 from clearwell.values import columns
@@ -29,6 +30,10 @@ _OBJECTS = ("", "/properties", "/amounts")
 _FACTS = ("short_amounts", "others", *(f"no keys in {path}" for path in _OBJECTS))
 
 _NAME_LIMIT = 200
+_NESTED = r"^[{\[]"
+_SUSPECT = r"^(?:[{\[]|-?(?i:nan|inf|infinity)$)"
+"""The text of an object, of an array, or of what DuckDB, unlike JSON, takes for a number."""
+
 _WHITE_SPACE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
 
 
@@ -37,11 +42,13 @@ class NdjsonOptions:
     """Sizes in bytes: of the blocks read at a time, of the largest record accepted, and of the largest one kept.
 
     With `imports`, records have a `recorded_at`.
+    `block_lines` bounds what very short lines cost: a block with more of them is taken in pieces.
     """
 
     block_bytes: int = 48 << 20
     record_bytes: int = 1_000_000
-    kept_bytes: int = 256 << 20
+    kept_bytes: int = 64 << 20
+    block_lines: int = 400_000
     imports: bool = False
 
 
@@ -78,9 +85,12 @@ class NdjsonReader:
         self._paths = paths
 
     def read(self, stream: BinaryIO, source: str) -> Iterator[Batch]:
-        """Yield the batches of `stream`; `source` names it in quarantine. Blank lines do not count as records."""
+        """Yield the batches of `stream`; `source` names it in quarantine. Blank lines do not count as records.
+
+        Raises DataError at a line that is too long even for quarantine.
+        """
         line = 1
-        for block in _blocks(stream, self._options):
+        for block in _blocks(stream, source, self._options):
             starts, ends = _line_bounds(block)
             yield self._batch(block, starts, ends, line, source)
             line += len(starts)
@@ -164,7 +174,19 @@ class NdjsonReader:
         if facts["short_amounts"].any():
             records = self._with_short_amounts(records, lines, marked.filter("short_amounts")["position"])
         if facts["others"].any():
-            records = self._with_other_properties(records, lines, marked.filter("others")["position"])
+            with_others = lines.filter(pl.col("position").is_in(marked.filter("others")["position"].implode()))
+            places, found = undeclared.not_kept(with_others)
+            faults.append(
+                rejections_frame(
+                    places,
+                    RejectionCode.RECORD_UNREADABLE,
+                    field="properties",
+                    expected=undeclared.EXPECTED,
+                    found=found,
+                )
+            )
+            kept = with_others.filter(~pl.col("position").is_in(places))
+            records = self._with_other_properties(records, kept)
         faults += [
             self._not_objects(marked.filter(f"no keys in {path}")["position"], lines, path)
             for path in _OBJECTS
@@ -254,12 +276,11 @@ class NdjsonReader:
             .select(records.columns)
         )
 
-    def _with_other_properties(self, records: pl.DataFrame, lines: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
+    def _with_other_properties(self, records: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
         """Keep the properties that no event type declares as one JSON object: all, less (RFC 7396) the declared."""
-        chosen = lines.filter(pl.col("position").is_in(positions.implode()))
         left = "json_merge_patch(json_extract(text, '/properties'), $1::JSON)::VARCHAR"
         query = f"SELECT position, {left} AS others FROM lines"
-        others = self._frame(query, chosen, [json.dumps(dict.fromkeys(self._properties))])
+        others = self._frame(query, lines, [json.dumps(dict.fromkeys(self._properties))])
         filled = pl.col("others").alias(columns.OTHER_PROPERTIES)
         return (
             records.drop(columns.OTHER_PROPERTIES)
@@ -280,25 +301,27 @@ class NdjsonReader:
         )
 
     def _nested_values(self, records: pl.DataFrame, lines: pl.DataFrame) -> list[pl.DataFrame]:
-        """Objects and arrays where a text or a number belongs, and texts where an object does."""
+        """Objects and arrays where a text or a number belongs; NaN and Infinity, which are no numbers of JSON."""
         faults = []
         for name in records.columns:
             column = records[name]
             if name in ("position", columns.OTHER_PROPERTIES) or column.null_count() == len(column):
                 continue
-            suspects = records.filter(column.str.starts_with("{") | column.str.starts_with("["))["position"]
+            suspects = records.filter(
+                column.str.contains(_NESTED if name.startswith(columns.AMOUNT_PREFIX) else _SUSPECT)
+            )["position"]
             if not suspects.is_empty():
                 path, field_name, code = _place_of(name)
                 query = "SELECT position, lower(json_type(text, ?)) AS kind FROM lines ORDER BY position"
                 kinds = self._frame(query, lines.filter(pl.col("position").is_in(suspects.implode())), [path])
-                nested = kinds.filter(pl.col("kind").is_in(["object", "array"]))
+                nested = kinds.filter(pl.col("kind").is_in(["object", "array", "double"]))
                 faults.append(
                     rejections_frame(
                         nested["position"],
                         code,
                         field=field_name,
                         expected="a text or a number",
-                        found=nested["kind"],
+                        found=nested["kind"].replace({"double": "NaN or Infinity"}),
                     )
                 )
         return faults
@@ -337,22 +360,37 @@ def _place_of(column: str) -> tuple[str, str, RejectionCode]:
     return f"/{column}", column, RejectionCode.FIELD_INVALID
 
 
-def _blocks(stream: BinaryIO, options: NdjsonOptions) -> Iterator[bytes]:
+def _blocks(stream: BinaryIO, source: str, options: NdjsonOptions) -> Iterator[bytes]:
     """Whole lines, about a block's size at a time; the last one may lack its line feed."""
-    rest = b""
+    rest, lines = b"", 0
     while chunk := stream.read(options.block_bytes):
         end = chunk.rfind(b"\n") + 1
+        first = chunk.find(b"\n") if end else len(chunk)
+        if len(rest) + first > options.kept_bytes:
+            raise DataError(
+                "line_too_long",
+                f"{source}: expected NDJSON, found after {lines} line(s) one of more than {options.kept_bytes} bytes, "
+                "which is too long even for quarantine. What came before it is taken in",
+            )
         if not end:
             rest += chunk
-            if len(rest) > options.kept_bytes:
-                raise DataError(
-                    "line_too_long", f"a line is longer than {options.kept_bytes} bytes: this is not NDJSON"
-                )
             continue
-        yield rest + chunk[:end]
+        for piece in _pieces(rest + chunk[:end], options.block_lines):
+            lines += piece.count(b"\n")
+            yield piece
         rest = chunk[end:]
     if rest:
         yield rest
+
+
+def _pieces(block: bytes, most_lines: int) -> Iterator[bytes]:
+    """The block, in halves of halves where it has very many lines. Every line has its line feed."""
+    middle = block.rfind(b"\n", 0, len(block) // 2) + 1
+    if not middle or block.count(b"\n") <= most_lines:
+        yield block
+        return
+    yield from _pieces(block[:middle], most_lines)
+    yield from _pieces(block[middle:], most_lines)
 
 
 def _line_bounds(block: bytes) -> tuple[Any, Any]:

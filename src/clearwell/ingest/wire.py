@@ -36,6 +36,6 @@ def to_wire(row: Mapping[str, Any]) -> bytes:
 def _object(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

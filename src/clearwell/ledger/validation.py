@@ -152,7 +152,7 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
             own = pl.coalesce(pl.col(name).cast(pl.String), pl.col("currency").cast(pl.String))
             changed.append(pl.when(value.is_not_null()).then(own).alias(name))
         elif name not in ("position", "currency") and column.dtype != pl.String:
-            changed.append(column.cast(pl.String))
+            changed.append(_as_text(column))
     return frame.with_columns(changed)
 
 
