@@ -20,6 +20,7 @@ from clearwell.errors import DataError, UsageError
 FILE_NAME = "clearwell.yaml"
 LARGEST_FILE_BYTES = 1_048_576
 _DEEPEST = 12
+_LONGEST_NAME = 255
 
 
 class Settings(BaseModel):
@@ -49,6 +50,13 @@ class Settings(BaseModel):
     def future_limit(self) -> timedelta:
         """`future_limit_days` as a duration."""
         return timedelta(days=self.future_limit_days)
+
+    @field_validator("data")
+    @classmethod
+    def _folder_can_be(cls, value: Path) -> Path:
+        if "\0" in str(value) or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in value.parts):
+            raise ValueError(f"expected a path with names of at most {_LONGEST_NAME} bytes, found {str(value)[:80]!r}")
+        return value
 
     @field_validator("time_zone")
     @classmethod

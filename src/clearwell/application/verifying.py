@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +68,8 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
     models = workspace.known_models()
     faults += _changed_models(models)
     faults += _foreign_models(workspace, log)
-    with tempfile.TemporaryDirectory(dir=workspace.data_folder, prefix="verify-") as folder:
-        fresh = ProjectionStore(Path(folder) / "fresh.duckdb")
+    with _scratch_folder(workspace) as folder:
+        fresh = ProjectionStore(folder / "fresh.duckdb")
         try:
             readable = True
             for file in log.files:
@@ -93,6 +94,17 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
             fresh.close()
     head = log.segments[-1].hash if log.segments else ""
     return Verification(len(log.segments), log.last_sequence, head, tuple(faults))
+
+
+@contextmanager
+def _scratch_folder(workspace: Workspace) -> Iterator[Path]:
+    try:
+        scratch = tempfile.TemporaryDirectory(dir=workspace.data_folder, prefix="verify-", ignore_cleanup_errors=True)
+    except OSError as error:
+        message = f"a scratch folder cannot be made in {workspace.data_folder}: {error.strerror}"
+        raise StorageError("scratch_not_writable", message) from error
+    with scratch as folder:
+        yield Path(folder)
 
 
 def _file_faults(log: LogReader, file: LogFile) -> tuple[list[Fault], pl.DataFrame | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from clearwell.catalog import manifest, models
 from clearwell.catalog.database import Database
 from clearwell.catalog.models import ModelPeriod
-from clearwell.errors import DataError, UsageError
+from clearwell.errors import DataError, StorageError, UsageError
 from clearwell.flows.load import load_model, read_flow_files
 from clearwell.flows.model import Model
 from clearwell.log.manifest import Compaction, Segment
@@ -66,10 +66,17 @@ class Workspace:
 
     @cached_property
     def data_folder(self) -> Path:
-        """Where catalog, log and projections are; made when missing, for nobody else to read."""
+        """Where catalog, log and projections are; made when missing, for nobody else to read.
+
+        Raises StorageError when it cannot be made.
+        """
         path = self.folder / self.settings.data
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (path / "log").mkdir(exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (path / "log").mkdir(exist_ok=True)
+        except OSError as error:
+            message = f"expected a data folder at {path}, found that it cannot be made: {error.strerror}"
+            raise StorageError("data_folder_unusable", message) from error
         return path
 
     @property

@@ -16,6 +16,9 @@ from clearwell.errors import StorageError
 HEAD = "0002"
 """The newest migration; tests/structure proves that it is Alembic's head too."""
 
+BUSY_MILLISECONDS = 10_000
+"""So long a transaction waits for one of another process."""
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -26,11 +29,11 @@ class Database:
         """Open, or create, the SQLite file at `path`. Raises StorageError when it cannot be used."""
         self._path = path
         self._engine = _engine(path)
-        try:
+        with self.read() as connection:
+            found = _revision(connection)
+        if found != HEAD:
             with self.write() as connection:
                 _migrate(connection)
-        except DatabaseError as error:
-            raise StorageError("catalog_unusable", f"the catalog {path} cannot be opened: {error.args[0]}") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -41,15 +44,23 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except OperationalError as error:
-            message = f"the catalog {self._path} cannot be written: {error.orig}"
-            raise StorageError("catalog_not_writable", message) from error
+        except DatabaseError as error:
+            raise self._told(error, "catalog_not_writable", "written") from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading, which takes no write lock."""
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield connection
+        """A connection for reading, which takes no write lock. Raises StorageError when it cannot be read."""
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                yield connection
+        except DatabaseError as error:
+            raise self._told(error, "catalog_unusable", "read") from error
+
+    def _told(self, error: DatabaseError, code: str, act: str) -> Exception:
+        """The error for the caller: what the file or the disk refuses is no mistake in a statement."""
+        if type(error) not in (OperationalError, DatabaseError):
+            return error
+        return StorageError(code, f"the catalog {self._path} cannot be {act}: {error.orig}")
 
     def close(self) -> None:
         """Release the connections."""
@@ -62,7 +73,7 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

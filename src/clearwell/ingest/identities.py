@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from clearwell.errors import StorageError
 from clearwell.ledger.fold import hash_fingerprint
 from clearwell.log.reader import LogReader
 
@@ -63,10 +65,16 @@ class Identities:
     """The identities of every event of a log, kept up to date by its one writer."""
 
     def __init__(self, folder: Path, reader: LogReader) -> None:
-        """Load the runs in `folder`, and read from the log what they do not cover."""
+        """Load the runs in `folder`, and read from the log what they do not cover.
+
+        Raises StorageError when the folder cannot be used or the log cannot be read.
+        """
         self._folder = folder
         self._fingerprint = f"{hash_fingerprint():016x}"
-        self._runs = self._stored_runs(reader.last_sequence)
+        try:
+            self._runs = self._stored_runs(reader.last_sequence)
+        except OSError as error:
+            raise StorageError("identities_unusable", f"{folder} cannot be read and tidied: {error}") from error
         for file, events in reader.after(self._last(), ["sequence", "producer", "id"]):
             hashes = events.select(identity_hash()).to_series().to_numpy()
             self.add(hashes, file.last_sequence - len(hashes) + 1)
@@ -106,7 +114,10 @@ class Identities:
             self._runs[-1] = self._stored(newest)
 
     def _stored(self, run: _Run) -> _Run:
-        """Write a run down under a name that holds its range and its hash, unless it is there already."""
+        """Write a run down under a name that holds its range and its hash, unless it is there already.
+
+        Where the disk refuses, it stays in memory, and the next process reads it from the log.
+        """
         if run.path is not None:
             return run
         buffer = io.BytesIO()
@@ -114,11 +125,16 @@ class Identities:
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:_DIGEST]
         path = self._folder / f"identities-{self._fingerprint}-{run.first:016d}-{run.last:016d}-{digest}.npy"
         aside = path.with_suffix(".part")
-        with aside.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        try:
+            with aside.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError:
+            with suppress(OSError):
+                aside.unlink()
+            return run
         return _Run(run.first, run.last, np.load(path, mmap_mode="r"), path)
 
     def _stored_runs(self, last_sequence: int) -> list[_Run]:

@@ -19,6 +19,11 @@ from clearwell.ledger.posting import Posted
 FORMAT = 2
 """Goes up when the tables change; a file of another format is rebuilt."""
 
+_REFUSED_BY_THE_DISK = ("no space left", "could not write", "permission denied", "read-only file system")
+"""What DuckDB says when a sound file cannot be opened."""
+
+_FAILED_WRITES = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
+
 _EPISODE_COLUMNS = """
     account_hash UBIGINT NOT NULL, account_type VARCHAR NOT NULL, account VARCHAR NOT NULL, currency VARCHAR NOT NULL,
     balance HUGEINT NOT NULL, turnover HUGEINT NOT NULL, entry_count BIGINT NOT NULL,
@@ -87,6 +92,8 @@ class ProjectionStore:
             if "could not set lock" in str(error).lower() or isinstance(error, duckdb.ConnectionException):
                 message = f"another process is using {path.name}; try again when it has finished"
                 raise StorageError("projections_busy", message) from error
+            if any(text in str(error).lower() for text in _REFUSED_BY_THE_DISK):
+                raise self._not_writable(error) from error
             raise StorageError("projections_damaged", f"{path} cannot be read: {error}") from error
         except duckdb.Error as error:
             raise StorageError("projections_damaged", f"{path} cannot be read: {error}") from error
@@ -172,13 +179,17 @@ class ProjectionStore:
         try:
             yield
             self.connection.execute("COMMIT")
-        except duckdb.IOException as error:
+        except _FAILED_WRITES as error:
             self._roll_back()
-            message = f"{self.path} cannot be written, and will be caught up later: {error}"
-            raise StorageError("projections_not_writable", message) from error
+            raise self._not_writable(error) from error
         except BaseException:
             self._roll_back()
             raise
+
+    def _not_writable(self, error: Exception) -> StorageError:
+        return StorageError(
+            "projections_not_writable", f"{self.path} cannot be written: {error}. The log is not affected"
+        )
 
     def _roll_back(self) -> None:
         with suppress(duckdb.Error):  # A failed commit has ended the transaction already.
