@@ -7,7 +7,7 @@ refused records, then the caller is told. A crash before the transaction leaves 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
