@@ -1,7 +1,7 @@
-"""The three things that open a clearing account and close it again: a charge, a refund and a payout.
+"""What the platform does with money, from the first event of each kind of business to its last.
 
-Each becomes two row-aligned frames, the opening and the closing events, as they should be.
-Refuses to make mistakes: `faults` does that.
+A lifecycle is a chain of steps (events) and the clearing accounts between them, each opened by one step and closed by
+another. Refuses to make events: `sales` and `treasury` make them right, and `faults` makes some of them wrong.
 """
 
 from __future__ import annotations
@@ -9,255 +9,144 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from clearwell.simulation.identifiers import identifiers
-from clearwell.simulation.platform import (
-    BANKS,
-    CURRENCIES,
-    MINOR_PER_100_USD,
-    NETWORK_SHARES,
-    NETWORKS,
-    Businesses,
-)
-from clearwell.values.columns import amount_column, currency_column, property_column
+from clearwell.simulation.delivery import DAY, HOUR, MINUTE
 
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-"""Durations in microseconds, as all instants here are whole microseconds since 1970 UTC."""
 
-INSTANT = pl.Datetime("us", "UTC")
-PROPERTIES = ("charge", "business", "network", "refund", "payout", "bank")
-AMOUNTS = ("gross", "net", "fee", "refunded", "paid_out", "sold", "bought")
-_EVENT_COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
-    "type": pl.String,
-    "id": pl.String,
-    "effective_at": INSTANT,
-    "occurred_at": INSTANT,
-    **{property_column(name): pl.String for name in PROPERTIES},
-    **{amount_column(name): pl.Int64 for name in AMOUNTS},
-    **{currency_column(name): pl.String for name in AMOUNTS},
-}
-EVENT_SCHEMA = pl.Schema(_EVENT_COLUMNS)
-"""The columns of a chunk of events."""
+@dataclass(frozen=True)
+class Step:
+    """One event of a lifecycle. `mistaken` is the property that a wrong property changes in it; none: it has none."""
 
-_SMALLEST_GROSS = 50
-_REFUND_SHARE = 0.02
-Instants = NDArray[np.int64]
+    event_type: str
+    producer: str
+    mistaken: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a step brings to a clearing account: the sum of these amounts, with a sign."""
+
+    sign: int
+    amounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A clearing account between two steps of a lifecycle: the entry of each, by the step's place.
+
+    Two legs of different currencies may be of one account.
+    """
+
+    account_type: str
+    properties: tuple[str, ...]
+    entries: Mapping[int, Entry]
+
+    def partner(self, step: int) -> int:
+        """The place of the other step."""
+        return next(place for place in self.entries if place != step)
 
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """How one clearing account type is opened and closed.
+    """A kind of business. `late_after` is how long after the step before, in microseconds, a step is too late.
 
-    The account's properties are `subject` and `business`. `stake` names the amount of the opening event,
-    `disturbed` the amount of the closing event that a wrong amount changes, and `late_after` the shortest
-    and longest time, in microseconds after the opening, of a closing event that is too late.
+    `disturbed` says for each kind of wrong amount which step has it, and in which amount.
     """
 
-    account_type: str
-    subject: str
-    opening_type: str
-    opening_producer: str
-    closing_type: str
-    closing_producer: str
-    stake: str
-    disturbed: str
+    name: str
+    steps: tuple[Step, ...]
+    legs: tuple[Leg, ...]
     late_after: tuple[int, int]
+    disturbed: Mapping[str, tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Course:
+    """Lifecycles of one kind as they should be: a frame of events per step, all frames row-aligned."""
+
+    lifecycle: Lifecycle
+    frames: tuple[pl.DataFrame, ...]
+
+
+def _passed_on(account_type: str, properties: tuple[str, ...], steps: tuple[int, int], *amounts: str) -> Leg:
+    """A leg into which the first step puts what the second takes out."""
+    return Leg(account_type, properties, {steps[0]: Entry(1, amounts), steps[1]: Entry(-1, amounts)})
+
+
+def _dispute(decided: str) -> Lifecycle:
+    return Lifecycle(
+        name="dispute",
+        steps=(Step("dispute.opened", "disputes"), Step(decided, "dispute_decisions", "business")),
+        legs=(_passed_on("dispute_held", ("dispute", "business"), (0, 1), "disputed", "dispute_fee"),),
+        late_after=(32 * DAY, 45 * DAY),
+        disturbed={"wrong_amount": (1, "disputed"), "wrong_fee": (1, "dispute_fee")},
+    )
 
 
 CHARGE = Lifecycle(
-    account_type="charge_undisbursed",
-    subject="charge",
-    opening_type="charge.creation",
-    opening_producer="charges",
-    closing_type="charge.release",
-    closing_producer="disbursements",
-    stake="gross",
-    disturbed="fee",
+    name="charge",
+    steps=(Step("charge.creation", "charges"), Step("charge.release", "disbursements", "business")),
+    legs=(
+        Leg(
+            "charge_undisbursed",
+            ("charge", "business"),
+            {0: Entry(1, ("gross",)), 1: Entry(-1, ("net", "fee"))},
+        ),
+    ),
     late_after=(20 * MINUTE, 12 * HOUR),
+    disturbed={"wrong_amount": (1, "net"), "wrong_fee": (1, "fee")},
 )
 REFUND = Lifecycle(
-    account_type="refund_in_transit",
-    subject="refund",
-    opening_type="refund.created",
-    opening_producer="refunds",
-    closing_type="refund.settled",
-    closing_producer="card_gateway",
-    stake="refunded",
-    disturbed="refunded",
+    name="refund",
+    steps=(Step("refund.created", "refunds"), Step("refund.settled", "card_gateway", "business")),
+    legs=(_passed_on("refund_in_transit", ("refund", "business"), (0, 1), "refunded"),),
     late_after=(60 * HOUR, 120 * HOUR),
+    disturbed={"wrong_amount": (1, "refunded")},
+)
+DISPUTE_WON = _dispute("dispute.won")
+DISPUTE_LOST = _dispute("dispute.lost")
+TRANSFER = Lifecycle(
+    name="transfer",
+    steps=(Step("transfer.created", "transfers"), Step("transfer.received", "connected_accounts", "seller")),
+    legs=(_passed_on("transfer_in_transit", ("transfer", "seller"), (0, 1), "transferred"),),
+    late_after=(30 * HOUR, 120 * HOUR),
+    disturbed={"wrong_amount": (1, "transferred")},
+)
+CONVERSION = Lifecycle(
+    name="conversion",
+    steps=(Step("conversion.requested", "treasury"), Step("conversion.executed", "treasury_desk", "business")),
+    legs=(
+        _passed_on("conversion_in_transit", ("conversion", "business"), (0, 1), "sold"),
+        _passed_on("conversion_in_transit", ("conversion", "business"), (1, 0), "bought"),
+    ),
+    late_after=(HOUR, 12 * HOUR),
+    disturbed={"fx_rounding": (1, "bought")},
 )
 PAYOUT = Lifecycle(
-    account_type="payout_in_transit",
-    subject="payout",
-    opening_type="payout.created",
-    opening_producer="payouts",
-    closing_type="payout.paid",
-    closing_producer="bank_gateway",
-    stake="paid_out",
-    disturbed="paid_out",
+    name="payout",
+    steps=(
+        Step("payout.created", "payouts"),
+        Step("payout.paid", "bank_gateway", "business"),
+        Step("bank_statement.line", "bank_statements", "payout"),
+    ),
+    legs=(
+        _passed_on("payout_in_transit", ("payout", "business"), (0, 1), "paid_out"),
+        _passed_on("bank_settlement", ("payout", "bank"), (1, 2), "paid_out"),
+    ),
     # Two business days can be five or six days of the calendar; a week is late whatever the calendar says.
     late_after=(7 * DAY, 10 * DAY),
+    disturbed={"wrong_amount": (1, "paid_out")},
 )
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Lifecycles of one kind: `opening` and `closing` are row-aligned frames of events."""
-
-    lifecycle: Lifecycle
-    opening: pl.DataFrame
-    closing: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class Sales:
-    """Charges before they are events, one row each: amounts in minor units, `abroad` 0 or 1."""
-
-    at: Instants
-    business: NDArray[np.int64]
-    abroad: NDArray[np.int64]
-    gross: NDArray[np.int64]
-    fee: NDArray[np.int64]
-    charge: pl.Series
-    network: pl.Series
-
-
-@dataclass(frozen=True)
-class Refunds:
-    """Refunds before they are events: `sale` is the row of the sale, `amount` in minor units."""
-
-    at: Instants
-    sale: NDArray[np.int64]
-    amount: NDArray[np.int64]
-
-
-def draw_sales(rng: np.random.Generator, businesses: Businesses, at: Instants) -> Sales:
-    """Draw one sale for each instant: log-normal prices around what its business typically takes."""
-    count = len(at)
-    business = np.searchsorted(businesses.cumulative_share, rng.random(count), side="right")
-    abroad = (rng.random(count) < businesses.share_abroad[business]).astype(np.int64)
-    usd = businesses.typical_usd[business] * rng.lognormal(0.0, 0.8, count)
-    per_usd = MINOR_PER_100_USD[businesses.currency[business, abroad]] / 100.0
-    gross = np.maximum(np.rint(usd * per_usd).astype(np.int64), _SMALLEST_GROSS)
-    network = np.searchsorted(np.cumsum(NETWORK_SHARES)[:-1], rng.random(count), side="right")
-    return Sales(
-        at=at,
-        business=business,
-        abroad=abroad,
-        gross=gross,
-        fee=gross * 29 // 1000 + 30,
-        charge=identifiers(rng, "ch_", count),
-        network=NETWORKS.gather(network),
-    )
-
-
-def charge_pairs(rng: np.random.Generator, businesses: Businesses, sales: Sales) -> Pairs:
-    """The creation of each charge, and its release some seconds or minutes later (below nine minutes)."""
-    released = sales.at + _lags(rng, len(sales.at), 20 * SECOND, (SECOND, 9 * MINUTE))
-    currency = CURRENCIES.gather(businesses.currency[sales.business, sales.abroad])
-    shared = {"charge": sales.charge, "business": businesses.ids.gather(sales.business)}
-    opening = event_frame(
-        rng,
-        CHARGE.opening_type,
-        sales.at,
-        properties={**shared, "network": sales.network},
-        amounts={"gross": (sales.gross, currency)},
-    )
-    closing = event_frame(
-        rng,
-        CHARGE.closing_type,
-        released,
-        properties=shared,
-        amounts={"net": (sales.gross - sales.fee, currency), "fee": (sales.fee, currency)},
-    )
-    return Pairs(CHARGE, opening, closing)
-
-
-def draw_refunds(rng: np.random.Generator, sales: Sales) -> Refunds:
-    """Choose the sales that will be given back, most of them whole, hours or days after they were made."""
-    sale = np.flatnonzero(rng.random(len(sales.at)) < _REFUND_SHARE)
-    gross = sales.gross[sale]
-    percent = np.where(rng.random(len(sale)) < 0.8, 100, rng.integers(20, 91, len(sale)))
-    at = sales.at[sale] + _lags(rng, len(sale), 8 * HOUR, (15 * MINUTE, 4 * DAY))
-    return Refunds(at=at, sale=sale, amount=gross * percent // 100)
-
-
-def refund_pairs(rng: np.random.Generator, businesses: Businesses, sales: Sales, refunds: Refunds) -> Pairs:
-    """The creation of each refund, and its settlement by the card network within a day and a half."""
-    business = sales.business[refunds.sale]
-    currency = CURRENCIES.gather(businesses.currency[business, sales.abroad[refunds.sale]])
-    settled = refunds.at + _lags(rng, len(refunds.at), 2 * HOUR, (5 * MINUTE, 36 * HOUR))
-    shared = {
-        "refund": identifiers(rng, "re_", len(refunds.at)),
-        "business": businesses.ids.gather(business),
-    }
-    charge, network = sales.charge.gather(refunds.sale), sales.network.gather(refunds.sale)
-    amounts = {"refunded": (refunds.amount, currency)}
-    opening = event_frame(
-        rng, REFUND.opening_type, refunds.at, properties={**shared, "charge": charge}, amounts=amounts
-    )
-    closing = event_frame(rng, REFUND.closing_type, settled, properties={**shared, "network": network}, amounts=amounts)
-    return Pairs(REFUND, opening, closing)
-
-
-def payout_pairs(
-    rng: np.random.Generator,
-    businesses: Businesses,
-    at: int,
-    payee: NDArray[np.int64],
-    amount: NDArray[np.int64],
-) -> Pairs:
-    """The payouts of one morning to the businesses `payee`, paid in the afternoon of the next weekday."""
-    created = at + rng.integers(0, 30 * MINUTE, len(payee))
-    today = (created // DAY).astype("datetime64[D]")
-    weekday = np.busday_offset(today, 1, roll="backward").astype(np.int64)
-    paid = weekday * DAY + 13 * HOUR + rng.integers(0, 4 * HOUR, len(payee))
-    home = businesses.currency[payee, 0]
-    shared = {"payout": identifiers(rng, "po_", len(payee)), "business": businesses.ids.gather(payee)}
-    amounts = {"paid_out": (amount, CURRENCIES.gather(home))}
-    opening = event_frame(rng, PAYOUT.opening_type, created, properties=shared, amounts=amounts)
-    closing = event_frame(
-        rng, PAYOUT.closing_type, paid, properties={**shared, "bank": BANKS.gather(home)}, amounts=amounts
-    )
-    return Pairs(PAYOUT, opening, closing)
-
-
-def event_frame(
-    rng: np.random.Generator,
-    event_type: str,
-    effective: Instants,
-    *,
-    properties: Mapping[str, pl.Series],
-    amounts: Mapping[str, tuple[NDArray[np.int64], pl.Series]],
-) -> pl.DataFrame:
-    """One event per instant, with an id, and `occurred_at` a moment after `effective_at`.
-
-    Beside the columns of `EVENT_SCHEMA` that this type has there is `delivered_at`, the order of the stream.
-    """
-    occurred = effective + _publication_lags(rng, len(effective))
-    columns: dict[str, pl.Series] = {
-        "id": identifiers(rng, "evt_", len(effective)),
-        "effective_at": pl.Series(effective).cast(INSTANT),
-        "occurred_at": pl.Series(occurred).cast(INSTANT),
-        "delivered_at": pl.Series(occurred).cast(INSTANT),
-    }
-    columns |= {property_column(name): values for name, values in properties.items()}
-    for name, (values, currency) in amounts.items():
-        columns |= {amount_column(name): pl.Series(values), currency_column(name): currency}
-    return pl.DataFrame(columns).with_columns(type=pl.lit(event_type))
-
-
-def _lags(rng: np.random.Generator, count: int, median: int, limits: tuple[int, int]) -> Instants:
-    return np.clip(rng.lognormal(np.log(median), 1.2, count), *limits).astype(np.int64)
-
-
-def _publication_lags(rng: np.random.Generator, count: int) -> Instants:
-    """Most events exist at once; two percent wait in a queue, so that a release can precede its creation."""
-    usual = np.where(rng.random(count) < 0.02, 45 * SECOND, SECOND // 4)
-    return (rng.exponential(1.0, count) * usual).astype(np.int64)
+SETTLEMENT = Lifecycle(
+    name="network_settlement",
+    steps=(
+        Step("settlement.scheduled", "network_schedules"),
+        Step("settlement.received", "network_funds", "business"),
+    ),
+    legs=(_passed_on("network_settlement_brazil", ("settlement", "business"), (1, 0), "settled"),),
+    late_after=(37 * DAY, 45 * DAY),
+    disturbed={"wrong_amount": (1, "settled")},
+)
+LIFECYCLES = (CHARGE, REFUND, DISPUTE_WON, DISPUTE_LOST, TRANSFER, CONVERSION, PAYOUT, SETTLEMENT)
+LIFECYCLE_NAMES = tuple(dict.fromkeys(lifecycle.name for lifecycle in LIFECYCLES))

@@ -1,26 +1,35 @@
-"""What a world is made from: its size, seed and span, and how often each fault is planted.
+"""What a world is made from: its size, seed and span, how often each fault is planted, and the incidents.
 
 Refuses values from which no world can be made.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 
 from clearwell.errors import UsageError
+from clearwell.simulation.incidents import FAULT_KINDS, Incident
+from clearwell.simulation.lifecycles import LIFECYCLE_NAMES
 
 
 @dataclass(frozen=True)
 class FaultRates:
-    """The share of lifecycles (charge, refund, payout) that get a fault of each kind; at most one each."""
+    """The share of lifecycles (charge, refund, payout and so on) that get a fault of each kind; at most one each.
+
+    A kind strikes only lifecycles that can have it: `wrong_fee` those with a fee, `fx_rounding` conversions. A
+    `late_event` is right but arrives late; with a `late_settlement` the money itself moves late.
+    """
 
     missing_event: float = 0.0002
     wrong_property: float = 0.0001
     wrong_amount: float = 0.0001
+    wrong_fee: float = 0.0001
+    fx_rounding: float = 0.005
     double_posting: float = 0.0001
-    duplicate_delivery: float = 0.0005
-    late_event: float = 0.0005
+    late_event: float = 0.0003
+    late_settlement: float = 0.0003
 
     def __post_init__(self) -> None:
         rates = [getattr(self, rate.name) for rate in fields(self)]
@@ -29,25 +38,30 @@ class FaultRates:
             raise _unusable("fault rates", "shares of 0 or more whose sum is at most 1", self)
 
 
-NO_FAULTS = FaultRates(0, 0, 0, 0, 0, 0)
+NO_FAULTS = FaultRates(**dict.fromkeys(FAULT_KINDS, 0.0))
 
 
 @dataclass(frozen=True)
 class WorldOptions:
     """Everything a world depends on; equal options give equal worlds, whatever `chunk_events` is.
 
-    `events` is a size to reach: card payments alone make about that many, and refunds, payouts and
-    conversions add some percent. Charges are made from `start` (aware) for `span`; what they set in
-    motion is played out beyond that, so that at the end only planted faults are left standing.
-    Raises UsageError for sizes below 1, a negative seed, a start without zone and an empty span.
+    `events` is a size to reach: card payments alone make about that many, and all the rest adds some percent.
+    Charges are made from `start` (aware) for `span`; what they set in motion is played out beyond that, so that at the
+    end only planted faults are left standing. With `until` (aware) the world ends with what has arrived by then.
+    `faults` are the rates of all lifecycles but those named in `faults_of`.
+    Raises UsageError for sizes below 1, a negative seed, an instant without zone, an empty span, and an unknown
+    lifecycle.
     """
 
     events: int = 1_000_000
     seed: int = 1
     start: datetime = datetime(2026, 1, 5, tzinfo=UTC)
     span: timedelta = timedelta(days=7)
+    until: datetime | None = None
     chunk_events: int = 250_000
     faults: FaultRates = field(default_factory=FaultRates)
+    faults_of: Mapping[str, FaultRates] = field(default_factory=dict)
+    incidents: tuple[Incident, ...] = ()
 
     def __post_init__(self) -> None:
         if self.events < 1:
@@ -58,8 +72,12 @@ class WorldOptions:
             raise _unusable("seed", "0 or more", self.seed)
         if self.start.utcoffset() is None:
             raise _unusable("start", "an instant with a time zone", self.start)
+        if self.until is not None and self.until.utcoffset() is None:
+            raise _unusable("until", "an instant with a time zone", self.until)
         if self.span <= timedelta(0):
             raise _unusable("span", "a positive duration", self.span)
+        for name in self.faults_of:
+            _require_lifecycle(name)
 
     @property
     def end(self) -> datetime:
@@ -75,6 +93,43 @@ class WorldOptions:
     def business_count(self) -> int:
         """The number of businesses: it grows with the world, so that payouts stay a small part of it."""
         return min(5_000, max(10, self.events // 1_000))
+
+    def rates_of(self, lifecycle: str) -> FaultRates:
+        """The rates of a kind of lifecycle."""
+        return self.faults_of.get(lifecycle, self.faults)
+
+
+def with_rates(options: WorldOptions, rates: Mapping[str, float]) -> WorldOptions:
+    """The same world with other rates: a key is a kind of fault, or `LIFECYCLE.KIND`, such as `payout.missing_event`.
+
+    What is said of a lifecycle goes before what is said of all. Raises UsageError for a key that is neither.
+    """
+    overall = {key: rate for key, rate in rates.items() if "." not in key}
+    for kind in overall:
+        _require_kind(kind)
+    changed = replace(
+        options,
+        faults=replace(options.faults, **overall),
+        faults_of={name: replace(found, **overall) for name, found in options.faults_of.items()},
+    )
+    for key, rate in rates.items():
+        lifecycle, dot, kind = key.partition(".")
+        if dot:
+            _require_lifecycle(lifecycle)
+            _require_kind(kind)
+            own = replace(changed.rates_of(lifecycle), **{kind: rate})
+            changed = replace(changed, faults_of={**changed.faults_of, lifecycle: own})
+    return changed
+
+
+def _require_lifecycle(name: str) -> None:
+    if name not in LIFECYCLE_NAMES:
+        raise _unusable("lifecycle", f"one of {', '.join(LIFECYCLE_NAMES)}", name)
+
+
+def _require_kind(name: str) -> None:
+    if name not in FAULT_KINDS:
+        raise _unusable("kind of fault", f"one of {', '.join(FAULT_KINDS)}", name)
 
 
 def _unusable(name: str, expected: str, found: object) -> UsageError:
