@@ -6,6 +6,7 @@ Refuses to change an event: only when it existed (`occurred_at`) and when it arr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -98,3 +99,8 @@ def delivered_again(rng: np.random.Generator, producer: Producer, events: pl.Dat
     rows = np.flatnonzero(rng.random(len(events)) < producer.delivered_twice)
     delay = pl.Series(rng.integers(SECOND, 2 * HOUR, len(rows))).cast(pl.Duration("us"))
     return events[rows].with_columns(pl.col("recorded_at") + delay)
+
+
+def microseconds(instant: datetime) -> int:
+    """An aware instant as whole microseconds since 1970 UTC."""
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

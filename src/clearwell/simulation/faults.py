@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from clearwell.simulation import incidents
-from clearwell.simulation.delivery import DAY, INSTANT, MINUTE, PRODUCERS, SECOND
+from clearwell.simulation.delivery import DAY, INSTANT, MINUTE, PRODUCERS, SECOND, microseconds
 from clearwell.simulation.identifiers import identifiers
 from clearwell.simulation.incidents import FAULT_KINDS, NEVER, Incident, strikes
 from clearwell.simulation.lifecycles import Course, Leg, Lifecycle, Step
@@ -92,6 +92,7 @@ class _Case:
         self,
         leg: Leg,
         amount: pl.Series,
+        *,
         named_by: pl.DataFrame,
         blamed: pl.DataFrame,
         since: pl.DataFrame,
@@ -186,7 +187,7 @@ def _by_incident(
             if step.producer == incident.producer and strikes(incident.kind, course.lifecycle, where):
                 frame = course.frames[where]
                 at = frame["occurred_at"].to_physical().to_numpy()
-                hit = (at >= _microseconds(incident.start)) & (at < _microseconds(incident.end))
+                hit = (at >= microseconds(incident.start)) & (at < microseconds(incident.end))
                 if incident.bank is not None:
                     hit &= (frame["property_bank"] == incident.bank).to_numpy()
                 fate[hit], place[hit] = number, where
@@ -194,7 +195,8 @@ def _by_incident(
 
 def _missing_event(case: _Case) -> Planted:
     faults = [
-        case.stranded(leg, -brought, partner, case.event, partner) for leg, partner, brought in case.touched()
+        case.stranded(leg, -brought, named_by=partner, blamed=case.event, since=partner)
+        for leg, partner, brought in case.touched()
     ]
     return Planted(case.others, faults)
 
@@ -207,8 +209,8 @@ def _wrong_property(case: _Case) -> Planted:
     faults = []
     for leg, partner, brought in case.touched():
         if name in leg.properties:
-            faults.append(case.stranded(leg, -brought, partner, changed, partner))
-            faults.append(case.stranded(leg, brought, changed, changed, changed))
+            faults.append(case.stranded(leg, -brought, named_by=partner, blamed=changed, since=partner))
+            faults.append(case.stranded(leg, brought, named_by=changed, blamed=changed, since=changed))
     return Planted(case.happening(changed), faults)
 
 
@@ -223,7 +225,7 @@ def _wrong_amount(case: _Case) -> Planted:
         entry = leg.entries[case.place]
         if name in entry.amounts:
             first = _chosen(partner["recorded_at"] <= changed["recorded_at"], partner, changed)
-            faults.append(case.stranded(leg, entry.sign * error, partner, changed, first))
+            faults.append(case.stranded(leg, entry.sign * error, named_by=partner, blamed=changed, since=first))
     return Planted(case.happening(changed), faults)
 
 
@@ -241,7 +243,7 @@ def _double_posting(case: _Case) -> Planted:
     for leg, partner, brought in case.touched():
         # When the event at the other side comes last, the account has been open since the first of the two.
         since = _chosen(partner["recorded_at"] > last["recorded_at"], first, last)
-        faults.append(case.stranded(leg, brought, partner, again, since))
+        faults.append(case.stranded(leg, brought, named_by=partner, blamed=again, since=since))
     return Planted(case.happening(one, two), faults)
 
 
@@ -267,7 +269,8 @@ def _stuck_bank_file(case: _Case) -> Planted:
 
 def _outstanding_until(case: _Case, late: pl.DataFrame) -> Planted:
     faults = [
-        case.stranded(leg, -brought, partner, late, partner, late) for leg, partner, brought in case.touched()
+        case.stranded(leg, -brought, named_by=partner, blamed=late, since=partner, until=late)
+        for leg, partner, brought in case.touched()
     ]
     return Planted(case.happening(late), faults)
 
@@ -303,11 +306,7 @@ def _later(event: pl.DataFrame, delay: pl.Series, *times: str) -> pl.DataFrame:
 
 def _chosen(which: pl.Series, yes: pl.DataFrame, no: pl.DataFrame) -> pl.DataFrame:
     """Row by row the times of one event or of the other."""
-    return pl.select(**{name: pl.when(which).then(yes[name]).otherwise(no[name]) for name in _TIMES})
-
-
-def _microseconds(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return pl.select([pl.when(which).then(yes[name]).otherwise(no[name]).alias(name) for name in _TIMES])
 
 
 _PLANTERS: dict[str, Callable[[_Case], Planted]] = {

@@ -5,6 +5,7 @@ Refuses an incident that could strike nothing: an unknown kind or producer, or a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -95,8 +96,8 @@ class Incident:
     def name(self) -> str:
         """The incident as it is written: what `incident_from` reads."""
         place = self.producer if self.bank is None else f"{self.producer}.{self.bank}"
-        late = "" if self.late is None else "/never" if self.late == NEVER else f"/{_seconds(self.late)} seconds"
-        return f"{self.kind}:{place}:{format_instant(self.start)}/{format_instant(self.end)}{late}"
+        late = "" if self.late is None else "/never" if self.late == NEVER else f"/{_duration(self.late)}"
+        return f"{self.kind}:{place}:{_instant(self.start)}/{_instant(self.end)}{late}"
 
 
 def incident_from(text: str) -> Incident:
@@ -130,8 +131,15 @@ def _delay(text: str) -> timedelta | None:
     return timedelta(seconds=duration.seconds)
 
 
-def _seconds(duration: timedelta) -> int:
-    return duration // timedelta(seconds=1)
+def _duration(duration: timedelta) -> str:
+    seconds = duration // timedelta(seconds=1)
+    unit, size = next(item for item in (("day", 86_400), ("hour", 3_600), ("second", 1)) if seconds % item[1] == 0)
+    return f"{seconds // size} {unit}" + ("s" if seconds != size else "")
+
+
+def _instant(instant: datetime) -> str:
+    text = format_instant(instant)
+    return text.removesuffix("T00:00:00Z") if text.endswith("T00:00:00Z") else re.sub(r":00Z$", "Z", text)
 
 
 def _require(holds: bool, expected: str, found: object) -> None:

@@ -143,9 +143,7 @@ def charge_course(rng: np.random.Generator, businesses: Businesses, sales: Sales
     shared = {"charge": sales.charge, "business": businesses.ids.gather(sales.business)}
     network = {"network": NETWORKS.gather(sales.network)}
     created, release = CHARGE.steps
-    opening = event_frame(
-        rng, created, sales.at, Content(shared | network, {"gross": (sales.gross, currency)})
-    )
+    opening = event_frame(rng, created, sales.at, Content(shared | network, {"gross": (sales.gross, currency)}))
     amounts = {"net": (sales.gross - sales.fee, currency), "fee": (sales.fee, currency)}
     return Course(CHARGE, (opening, event_frame(rng, release, released, Content(shared, amounts))))
 

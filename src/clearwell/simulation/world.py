@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clearwell.simulation.delivery import DAY, INSTANT, PRODUCERS, Instants, delivered_again
+from clearwell.simulation.delivery import DAY, INSTANT, PRODUCERS, Instants, delivered_again, microseconds
 from clearwell.simulation.events import EVENT_SCHEMA, STREAM_SCHEMA
 from clearwell.simulation.faults import Plan, plant
 from clearwell.simulation.lifecycles import Course
@@ -97,8 +97,8 @@ class _World:
         self._options = options
         self._businesses = draw_businesses(self._generator(_CAST, 0), options.business_count)
         self._names = {"business": self._businesses.ids, "seller": self._businesses.ids}
-        self._start = _microseconds(options.start)
-        self._until = None if options.until is None else _microseconds(options.until)
+        self._start = microseconds(options.start)
+        self._until = None if options.until is None else microseconds(options.until)
         self._days = -(-options.span // timedelta(days=1))
         self._days_over = 0
         # By business, and home currency (0) or currency of sales abroad (1); and sales in Brazil by network.
@@ -237,10 +237,6 @@ def _daily_rhythm(span: timedelta) -> tuple[NDArray[np.float64], NDArray[np.floa
     rate = 1.0 - 0.7 * np.cos(2 * np.pi * (elapsed / DAY - 5 / 24))
     done = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2)])
     return elapsed, done / done[-1]
-
-
-def _microseconds(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _compacted(frame: pl.DataFrame) -> pl.DataFrame:

@@ -57,7 +57,8 @@ def _posted(event: dict[str, Any], recorded_at: datetime) -> Iterator[Entry]:
         for reference, amount in ((move.source, -value), (move.destination, value)):
             declared = example_model().account_types[reference.account_type]
             if declared.kind == "clearing" and amount:
-                name = account_name(declared.name, dict(zip(declared.properties, _values(reference, event), strict=True)))
+                properties = dict(zip(declared.properties, _values(reference, event), strict=True))
+                name = account_name(declared.name, properties)
                 yield Entry(declared.name, (name, currency), amount, event["effective_at"], recorded_at)
 
 
