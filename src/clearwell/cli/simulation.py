@@ -90,7 +90,7 @@ def simulate(
         _play(options, _factor(speed), truth, with_recorded_at=with_recorded_at)
         return
     for option, value in (("--speed", speed), ("--truth", truth)):
-        _refuse(value is not None, option, "it only with - for standard output", f"the folder {folder}")
+        _refuse(value is not None, option, "- (standard output) beside it", f"the folder {folder}")
     from clearwell.simulation.files import write_world
 
     with meter("events", count) as shown:

@@ -58,7 +58,7 @@ class _Case:
     place: int
     frames: Frames
     rng: np.random.Generator
-    names: Mapping[str, pl.Series]
+    plan: Plan
     incident: Incident | None
 
     @property
@@ -145,7 +145,7 @@ def plant(course: Course, plan: Plan, rng: np.random.Generator) -> Planted:
         incident = plan.incidents[number - 1] if number > 0 else None
         kind = incident.kind if incident else FAULT_KINDS[-number - 1]
         frames = tuple(frame[rows] for frame in course.frames)
-        outcome = _PLANTERS[kind](_Case(kind, course.lifecycle, where, frames, rng, plan.names, incident))
+        outcome = _PLANTERS[kind](_Case(kind, course.lifecycle, where, frames, rng, plan, incident))
         planted.events.extend(outcome.events)
         planted.faults.extend(outcome.faults)
     return planted
@@ -235,7 +235,7 @@ def _double_posting(case: _Case) -> Planted:
         again = case.event.with_columns(pl.col("occurred_at", "recorded_at") + pl.duration(days=1))
     else:
         again = _later(case.event, _delay(case, SECOND, 5 * MINUTE), *_TIMES)
-    again = again.with_columns(id=identifiers(case.rng, "evt_", len(again)))
+    again = _out_of_incidents(case, again.with_columns(id=identifiers(case.rng, "evt_", len(again))))
     one, two = case.event, again
     swapped = two["recorded_at"] < one["recorded_at"]
     first, last = _chosen(swapped, two, one), _chosen(swapped, one, two)
@@ -258,7 +258,7 @@ def _late_settlement(case: _Case) -> Planted:
     delay = _how_late(case, case.event["effective_at"])
     if PRODUCERS[case.step.producer].daily_file:
         delay = pl.Series(-(-delay.to_physical().to_numpy() // DAY) * DAY).cast(pl.Duration("us"))
-    return _outstanding_until(case, _later(case.event, delay, *_TIMES))
+    return _outstanding_until(case, _out_of_incidents(case, _later(case.event, delay, *_TIMES)))
 
 
 def _stuck_bank_file(case: _Case) -> Planted:
@@ -287,7 +287,7 @@ def _how_late(case: _Case, usual: pl.Series) -> pl.Series:
 def _other_values(case: _Case, name: str) -> pl.Series:
     """For each event another value of the property: any other known name, else one that is made up."""
     right = case.event[property_column(name)]
-    known = case.names.get(name)
+    known = case.plan.names.get(name)
     if known is None:
         return identifiers(case.rng, right[0].split("_")[0] + "_", len(right))
     places = pl.DataFrame({"name": known}).with_row_index("place")
@@ -302,6 +302,18 @@ def _delay(case: _Case, shortest: int, longest: int) -> pl.Series:
 
 def _later(event: pl.DataFrame, delay: pl.Series, *times: str) -> pl.DataFrame:
     return event.with_columns(pl.col(times) + delay)
+
+
+def _out_of_incidents(case: _Case, moved: pl.DataFrame) -> pl.DataFrame:
+    """Postpone further what would come to lie in an incident at its producer, since it could not be left out there."""
+    daily = PRODUCERS[case.step.producer].daily_file
+    for incident in sorted(case.plan.incidents, key=lambda item: item.start):
+        if incident.producer == case.step.producer and incident != case.incident:
+            length = microseconds(incident.end) - microseconds(incident.start)
+            length = -(-length // DAY) * DAY if daily else length
+            inside = moved["occurred_at"].is_between(incident.start, incident.end, closed="left")
+            moved = _later(moved, (inside.cast(pl.Int64) * length).cast(pl.Duration("us")), *_TIMES)
+    return moved
 
 
 def _chosen(which: pl.Series, yes: pl.DataFrame, no: pl.DataFrame) -> pl.DataFrame:

@@ -79,13 +79,15 @@ class Incident:
         expected = f"a producer that can have a {self.kind} ({', '.join(dict.fromkeys(able))})"
         _require(self.producer in able, expected, self.producer)
         banks = list(BANKS) if PRODUCERS[self.producer].daily_file else []
-        _require(self.bank is None or self.bank in banks, f"a bank of {', '.join(banks) or 'none'}", self.bank)
+        expected = f"a bank of {', '.join(banks)}" if banks else f"no bank, for {self.producer} has none"
+        _require(self.bank is None or self.bank in banks, expected, self.bank)
         aware = self.start.utcoffset() is not None and self.end.utcoffset() is not None
-        _require(aware and self.start < self.end, "a start before an end, both with a zone", (self.start, self.end))
-        _require(self.late is None or self.kind in _WITH_DELAY, f"no delay for a {self.kind}", self.late)
-        possible = self.late is None or self.late > timedelta(0)
-        never = self.late == NEVER and self.kind != STUCK_BANK_FILE
-        _require(possible and not never, "a delay above zero; never is for a stuck bank file", self.late)
+        found = f"{self.start.isoformat()} and {self.end.isoformat()}"
+        _require(aware and self.start < self.end, "a start before an end, both with a zone", found)
+        late = "never" if self.late == NEVER else self.late
+        _require(late is None or self.kind in _WITH_DELAY, f"no delay for a {self.kind}", late)
+        _require(self.late is None or self.late > timedelta(0), "a delay above zero", late)
+        _require(late != "never" or self.kind == STUCK_BANK_FILE, f"an end of the delay of a {self.kind}", late)
 
     @property
     def delay(self) -> timedelta | None:

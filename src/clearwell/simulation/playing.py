@@ -13,7 +13,8 @@ from clearwell.simulation.delivery import SECOND, microseconds
 from clearwell.simulation.files import stream_of, wire_lines
 from clearwell.simulation.world import WorldChunk
 
-_SHORTEST_SLEEP = 0.1
+# Longer than the pause after which `ingest -` takes in what has come, so that each tick becomes durable by itself.
+_SHORTEST_SLEEP = 0.3
 
 
 @dataclass(frozen=True)

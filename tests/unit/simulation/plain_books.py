@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from clearwell.flows.load import load_model, read_flow_files
 from clearwell.flows.model import AccountReference, Model
@@ -37,6 +39,16 @@ class Entry:
     amount: int
     effective_at: datetime
     recorded_at: datetime
+
+
+def joined(chunks: Iterable[WorldChunk]) -> WorldChunk:
+    """All chunks of a world as one."""
+    parts = list(chunks)
+    return WorldChunk(
+        pl.concat([part.events for part in parts]),
+        pl.concat([part.faults for part in parts]),
+        pl.concat([part.recorded_at for part in parts]),
+    )
 
 
 def entries_of(chunk: WorldChunk) -> list[Entry]:
