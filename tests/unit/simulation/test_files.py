@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
 
-from clearwell.errors import UsageError
+from clearwell.errors import DataError, UsageError
+from clearwell.simulation.events import AMOUNTS, EVENT_SCHEMA, PROPERTIES, STREAM_SCHEMA
 from clearwell.simulation.files import FAULTS_FILE, write_world
-from clearwell.simulation.lifecycles import AMOUNTS, EVENT_SCHEMA, PROPERTIES
-from clearwell.simulation.options import FaultRates, WorldOptions
+from clearwell.simulation.incidents import FAULT_KINDS
+from clearwell.simulation.options import NO_FAULTS, FaultRates, WorldOptions
+from clearwell.simulation.truth import planted_faults, read_faults
 from clearwell.simulation.world import simulate, simulate_with_faults
-from clearwell.values.instants import format_instant, parse_instant
+from clearwell.values.instants import parse_instant
 
 OPTIONS = WorldOptions(
     events=2_000,
     seed=9,
     span=timedelta(days=2),
     chunk_events=800,
-    faults=FaultRates(0.01, 0.01, 0.01, 0.01, 0.01, 0.01),
+    faults=FaultRates(**dict.fromkeys(FAULT_KINDS, 0.01)),
 )
 
 
@@ -64,19 +67,42 @@ def test_ndjson_files_are_in_the_wire_format(tmp_path: Path) -> None:
     assert lines == [wire(row) for row in pl.concat(simulate(OPTIONS)).iter_rows(named=True)]
 
 
+@pytest.mark.parametrize("form", ["parquet", "ndjson"])
+def test_history_says_when_it_was_recorded(tmp_path: Path, form: Literal["parquet", "ndjson"]) -> None:
+    """With `recorded_at` each event carries its instant of delivery, in both formats, in that order."""
+    list(write_world(OPTIONS, tmp_path, form, with_recorded_at=True))
+    recorded: list[datetime] = []
+    for file in sorted(tmp_path.glob("events-*")):
+        if form == "parquet":
+            assert pl.read_parquet_schema(file) == STREAM_SCHEMA
+            recorded += pl.read_parquet(file)["recorded_at"].to_list()
+        else:
+            recorded += [parse_instant(json.loads(line)["recorded_at"]) for line in file.read_text().splitlines()]
+    assert recorded == [at for chunk in simulate_with_faults(OPTIONS) for at in chunk.recorded_at]
+
+
 def test_truth_is_written_beside_the_events(tmp_path: Path) -> None:
-    """The file of faults has every planted fault, with instants in UTC."""
+    """The file of faults has every planted fault, and is read back as it was planted."""
     list(write_world(OPTIONS, tmp_path))
-    written = [json.loads(line) for line in (tmp_path / FAULTS_FILE).read_text().splitlines()]
     planted = pl.concat([chunk.faults for chunk in simulate_with_faults(OPTIONS)])
-    for fault in written:
-        for name in ("effective_at", "until"):
-            fault[name] = fault[name] and format_instant(parse_instant(fault[name]))
-    expected = list(planted.iter_rows(named=True))
-    for fault in expected:
-        for name in ("effective_at", "until"):
-            fault[name] = fault[name] and format_instant(fault[name])
-    assert written == expected
+    assert read_faults(tmp_path / FAULTS_FILE) == list(planted_faults(planted))
+    written = [json.loads(line) for line in (tmp_path / FAULTS_FILE).read_text().splitlines()]
+    assert [list(fault) for fault in written] == [planted.columns] * len(planted)
+    assert all(fault["from_recorded_at"].endswith("Z") for fault in written)
+
+
+def test_a_world_without_faults_has_an_empty_truth(tmp_path: Path) -> None:
+    """The file is there, and says that nothing was planted."""
+    list(write_world(replace(OPTIONS, faults=NO_FAULTS), tmp_path))
+    assert read_faults(tmp_path / FAULTS_FILE) == []
+
+
+def test_another_file_is_no_truth(tmp_path: Path) -> None:
+    """What cannot be read as planted faults is an error in the data."""
+    (tmp_path / "faults.ndjson").write_text("not json\n")
+    with pytest.raises(DataError) as caught:
+        read_faults(tmp_path / "faults.ndjson")
+    assert caught.value.code == "truth_unreadable"
 
 
 def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
