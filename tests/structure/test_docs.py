@@ -28,6 +28,8 @@ import clearwell
 from clearwell.cli.main import main
 from clearwell.ledger.rejections import STATEMENTS, RejectionCode
 from clearwell.settings import Settings
+from clearwell.simulation.incidents import FAULT_KINDS, INCIDENT_KINDS
+from clearwell.simulation.truth import FAULT_SCHEMA
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -248,6 +250,18 @@ def test_every_setting_is_explained() -> None:
     """docs/guides/ingest.md has a row for each key of clearwell.yaml, and for no other."""
     text = (DOCS / "guides" / "ingest.md").read_text(encoding="utf-8").split("## Settings", 1)[1]
     assert set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)) == set(Settings.model_fields)
+
+
+def test_every_kind_of_fault_is_explained() -> None:
+    """docs/guides/simulation.md has a row for each kind of fault, incident and field of the truth, and for no other."""
+    text = (DOCS / "guides" / "simulation.md").read_text(encoding="utf-8")
+    rates, incidents, truth = (
+        section.split("\n## ", 1)[0] for section in re.split(r"\n## (?:Faults by rate|Incidents|The truth)\n", text)[1:]
+    )
+    listed = [re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) for section in (rates, incidents)]
+    assert listed == [list(FAULT_KINDS), [kind for kind in INCIDENT_KINDS if kind not in FAULT_KINDS]]
+    cells = re.findall(r"^\| (`[^|]*`) \|", truth, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)} == set(FAULT_SCHEMA)
 
 
 def test_every_column_of_the_views_is_explained(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -103,6 +104,9 @@ def _hold_against(folder: Path, truth: Path) -> None:
         _print_counts(workspace, verdict, found)
         _print_examples(workspace, verdict, found)
     _print_verdict(verdict)
+    every = folder / "planted_and_found.csv"
+    _write_every(every, verdict, found)
+    typer.echo(f"Each planted fault beside its finding: {every}")
     if not verdict.holds:
         raise typer.Exit(1)
 
@@ -159,6 +163,18 @@ def _print_verdict(verdict: Verdict) -> None:
     typer.echo(f"{len(unexplained):,} findings that no planted fault explains.")
     for (account, currency), amount in list(unexplained.items())[:_SHOWN_WRONG]:
         typer.echo(f"  not planted: {account}: {amount:,} {currency} in minor units")
+
+
+def _write_every(path: Path, verdict: Verdict, found: Mapping[AccountKey, int]) -> None:
+    """A line per planted fault: what it left where, in minor units, and what is found there overdue."""
+    parts = {"overdue": verdict.overdue, "not due": verdict.not_due, "healed": verdict.over}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["kind", "incident", "account", "currency", "state", "planted_minor", "found_minor"])
+        for state, faults in parts.items():
+            for fault in faults:
+                row = [fault.kind, fault.incident, fault.account, fault.currency, state, fault.amount_minor]
+                writer.writerow([*row, found.get(fault.key)])
 
 
 def _cause(fault: PlantedFault) -> str:

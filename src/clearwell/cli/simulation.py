@@ -76,7 +76,9 @@ def simulate(
 ) -> None:
     """Write a simulated payments platform with planted faults: events for the example card_platform, and the truth.
 
-    The files faults.ndjson says for each fault which accounts it strands, with how much money, from when to when.
+    The file faults.ndjson says for each fault which accounts it strands, with how much money, from when to when.
+    By rate or by incident: missing_event, wrong_property, wrong_amount, wrong_fee, fx_rounding, double_posting,
+    late_event (arrives late), late_settlement (happens late). By incident also: dropped_hour, stuck_bank_file.
     """
     from clearwell.simulation.options import WorldOptions
 

@@ -91,8 +91,9 @@ class WorldOptions:
 
     @property
     def business_count(self) -> int:
-        """The number of businesses: it grows with the world, so that payouts stay a small part of it."""
-        return min(5_000, max(10, self.events // 1_000))
+        """The number of businesses: it grows with the charges of a week, so that payouts stay a small part of them."""
+        weeks = max(1.0, self.span / timedelta(weeks=1))
+        return min(5_000, max(10, int(self.events / weeks) // 1_000))
 
     def rates_of(self, lifecycle: str) -> FaultRates:
         """The rates of a kind of lifecycle."""

@@ -1,6 +1,7 @@
 """A seeded world of the card platform, streamed in the order in which its events are delivered.
 
-Memory holds one block of charges, one chunk, and the events that are made but not due yet: never the world.
+Memory holds one block of charges, one chunk, and the events that are made but not due yet, such as refunds of the next
+days: never the world.
 Refuses any source of chance but the seed: equal options give equal events.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -132,6 +133,11 @@ def test_the_demo_lists_each_fault_beside_its_finding(demonstration: tuple[Path,
     planted, found = (line for line in out.splitlines() if line.strip().startswith("all that"))
     assert planted.split()[9:] == found.split()[6:]
     assert "0 findings that no planted fault explains." in out
+    with (demonstration[0] / "planted_and_found.csv").open(encoding="utf-8") as file:
+        listed = list(csv.DictReader(file))
+    assert sorted(row["account"] for row in listed) == sorted(fault.account for fault in faults)
+    for row in listed:
+        assert row["found_minor"] == (row["planted_minor"] if row["state"] == "overdue" else "")
 
 
 @pytest.mark.parametrize("tampering", ["forgotten", "another amount", "invented"])
