@@ -122,6 +122,21 @@ def test_at_a_cut_overdue_is_what_the_truth_says(
     assert verdict.overdue
 
 
+def test_imported_history_answers_by_its_own_clock(
+    world: Path, faults: list[PlantedFault], copy_example: Callable[[str], Story], model: Model
+) -> None:
+    """A world that says when it was recorded is imported, and each past instant knows what had arrived by then."""
+    story = copy_example("card_platform")
+    receipt = story.ask("ingest", "--import", *(str(path) for path in sorted(world.glob("events-*.parquet"))))
+    assert receipt["quarantined"] == 0
+    for day in ("2026-01-06T09:00:00Z", "2026-01-08T03:00:00Z", "2026-01-11T12:00:00Z", "2026-01-20T00:00:00Z"):
+        at = parse_cut_instant(day)
+        found = money_of(story.ask("open", "--state", "overdue", "--known-at", day))
+        verdict = judge(faults, Books(at, at, model, "UTC"), found)
+        assert verdict.holds, (day, verdict.missed[:3], verdict.unexplained)
+        assert verdict.overdue
+
+
 def test_the_log_verifies(platform: Story) -> None:
     """Files, chain, sequences, sums and projections are all right."""
     said = platform.say("verify")

@@ -66,7 +66,7 @@ def simulate(
         typer.Option("--format", help="The files' format. Default: parquet; of a stream: ndjson."),
     ] = None,
     with_recorded_at: Annotated[
-        bool, typer.Option("--with-recorded-at", help="Each event says when it arrived, as imported history does.")
+        bool, typer.Option("--with-recorded-at", help="Each event says when it arrived, for ingest --import.")
     ] = False,
     speed: Annotated[
         str | None,
