@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from clearwell.application import (
+    checkpointing,
     compacting,
     ingesting,
     modelling,
     projecting,
+    proving,
     quarantining,
     querying,
     questions,
+    sealing,
     tracing,
     verifying,
 )
+from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
 from clearwell.application.modelling import CheckReport
@@ -30,11 +34,15 @@ from clearwell.application.quarantining import Retried
 from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
 from clearwell.application.tracing import Trace
 from clearwell.application.verifying import Verification
+from clearwell.application.verifying_seals import KeptCheckpoint
 from clearwell.application.workspace import Workspace
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
 from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
+from clearwell.log.checkpoints import read_checkpoint, read_verifier
+from clearwell.log.proofs import Proof
+from clearwell.log.seals import Seal
 from clearwell.settings import read_settings
 from clearwell.values.cuts import Cut
 from clearwell.values.instants import format_instant
@@ -137,9 +145,31 @@ class Project:
         """Send waiting records through the door again."""
         return quarantining.retry(self._workspace, numbers, corrected)
 
-    def verify(self) -> Verification:
-        """Prove the ledger anew from its files."""
-        return verifying.verify(self._workspace)
+    def verify(self, *checkpoints: str, key: str = "") -> Verification:
+        """Prove the ledger anew from its files, and against the texts of signed checkpoints that were kept.
+
+        They must be signed with the verifier key `key`, or without one with the key of this folder.
+        """
+        kept = []
+        if checkpoints:
+            verifier = read_verifier(key) if key else checkpointing.known_verifier(self._workspace)
+            kept = [
+                KeptCheckpoint(str(number), read_checkpoint(text), verifier)
+                for number, text in enumerate(checkpoints, start=1)
+            ]
+        return verifying.verify(self._workspace, checkpoints=kept)
+
+    def seal(self) -> Seal | None:
+        """Commit the root of the tree over all events; returns the newest seal."""
+        return sealing.seal(self._workspace)
+
+    def prove(self, event: str, producer: str = "", size: int | None = None) -> Proof:
+        """The proof that an event, given by id or `#SEQUENCE`, is in the log's tree."""
+        return proving.prove(self._workspace, event, producer, size)
+
+    def checkpoint(self) -> IssuedCheckpoint:
+        """A signed checkpoint of the whole log, for others to keep."""
+        return checkpointing.checkpoint(self._workspace)
 
     def compact(self) -> Compacted:
         """Make the small files of the log large ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,10 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from clearwell.application.faults import Fault
 from clearwell.application.projecting import projections
+from clearwell.application.sealing import read_sealed
+from clearwell.application.verifying_seals import KeptCheckpoint, SealedTree
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
 from clearwell.catalog import manifest
 from clearwell.errors import ClearwellError, DataError, StorageError
@@ -35,31 +38,26 @@ _TABLES = ("open_accounts", "episodes", "reservoirs")
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong: a code, where it is, what was expected there, and what was found."""
-
-    code: str
-    where: str
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True)
 class Verification:
-    """What was looked at, and every fault. `head` is the hash of the newest manifest row."""
+    """What was looked at, and every fault. `head` is the newest manifest row's hash; seals cover `sealed`."""
 
     segments: int
     events: int
+    sealed: int
     head: str
     faults: tuple[Fault, ...]
 
 
-def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Verification:
+def verify(
+    workspace: Workspace, report: Progress = lambda _count: None, checkpoints: Sequence[KeptCheckpoint] = ()
+) -> Verification:
     """Hash every file again, walk the chain, post and fold the whole log anew, and compare all that was derived.
 
+    The tree over the events is computed anew too, and compared with the seals and with `checkpoints` kept elsewhere.
     `report` is told the events done. Raises UsageError when the ledger is empty.
     """
     require_ledger(workspace.periods())
+    tree = SealedTree(read_sealed(workspace), checkpoints)
     log = workspace.log()
     faults = [
         Fault(item.code, f"manifest row {item.number}", item.expected, item.found)
@@ -80,12 +78,14 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
                     continue
                 for segment in file.segments:
                     own = events.filter(pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence))
+                    tree.take(own)
                     found, posted = _segment_faults(segment, file.name, own, models)
                     faults += found
                     readable = readable and posted is not None
                     if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
                         fresh.apply(posted, segment.first_sequence, segment.last_sequence)
                 report(file.event_count)
+            faults += tree.faults(log)
             faults += _unknown_files(workspace)
             if readable and fresh.applied_sequence == log.last_sequence:
                 faults += _repeated_identities(log)
@@ -93,7 +93,7 @@ def verify(workspace: Workspace, report: Progress = lambda _count: None) -> Veri
         finally:
             fresh.close()
     head = log.segments[-1].hash if log.segments else ""
-    return Verification(len(log.segments), log.last_sequence, head, tuple(faults))
+    return Verification(len(log.segments), log.last_sequence, min(tree.size, log.last_sequence), head, tuple(faults))
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import polars as pl
 
@@ -54,7 +53,7 @@ def compacted(log: LogReader, files: Sequence[LogFile], models: Mapping[str, Mod
     Raises StorageError when a file is not what the manifest says, and when the disk refuses; then nothing has changed.
     """
     for file in files:
-        _require_sound(log.path(file), file)
+        log.require_sound(file)
     events = pl.concat([log.events(file) for file in files], how="diagonal")
     first, last = files[0].segments[0].number, files[-1].segments[-1].number
     try:
@@ -80,18 +79,6 @@ def compaction_row(number: int, files: Sequence[LogFile], written: SegmentFile, 
         file_sha256=written.sha256,
         compacted_at=compacted_at,
     )
-
-
-def _require_sound(path: Path, file: LogFile) -> None:
-    try:
-        with path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise StorageError("segment_unreadable", f"{file.name} of the log cannot be read: {error}") from error
-    if digest != file.sha256:
-        raise StorageError(
-            "segment_changed", f"{file.name}: expected SHA-256 {file.sha256}, found {digest}. Run `clearwell verify`."
-        )
 
 
 def _sorted_for_search(events: pl.DataFrame, models: Mapping[str, Model]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +76,19 @@ class LogReader:
         events = self._collected(file, wanted.sort("sequence"))
         return events.select(*columns) if columns else events
 
+    def require_sound(self, file: LogFile) -> None:
+        """Hash the file again. Raises StorageError when it is not the one that was written."""
+        try:
+            with self.path(file).open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        if digest != file.sha256:
+            raise StorageError(
+                "segment_changed",
+                f"{file.name}: expected SHA-256 {file.sha256}, found {digest}. Run `clearwell verify`.",
+            )
+
     def matching(self, file: LogFile, condition: pl.Expr) -> pl.DataFrame:
         """A file's events for which `condition` holds, in no order; a column that the file lacks is null there."""
         scan = pl.scan_parquet(self.path(file))
@@ -103,6 +117,18 @@ class LogReader:
             if file.first_sequence <= sequence:
                 events = events.filter(pl.col("sequence") > sequence)
             yield file, events
+
+    def between(self, first: int, last: int) -> pl.DataFrame:
+        """The events with sequences from `first` to `last`, in order, with every column that one of them has."""
+        return self.at(np.arange(first, last + 1, dtype=np.int64)).sort("sequence")
+
+    def places(self, event_id: str) -> pl.DataFrame:
+        """Where events of this id are: `sequence` and `producer` of each, in order of sequence."""
+        found = [pl.DataFrame(schema={"sequence": pl.Int64, "producer": pl.String})]
+        for file in self.files:
+            scan = pl.scan_parquet(self.path(file)).filter(pl.col("id") == event_id).select("sequence", "producer")
+            found.append(self._collected(file, scan.filter(pl.col("sequence") <= file.last_sequence)))
+        return pl.concat(found).sort("sequence")
 
     def at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
         """The events with these sequences, in no order, with every column that one of them has."""
