@@ -18,7 +18,7 @@ from clearwell.log.merkle import (
     parents,
     root_at,
 )
-from clearwell.log.proofs import Proof, hexes, is_hash
+from clearwell.log.proofs import Proof, differences, hexes, is_hash
 from clearwell.log.reader import LogReader
 from clearwell.log.seals import Seal
 
@@ -51,14 +51,18 @@ def prove(
         raise UsageError("event_not_in_tree", f"event #{index + 1} is not among the first {size} events of the log")
     nodes = StoredNodes(log, newest, blocks)
     root = root_at(size, nodes)
-    _require_sealed(newest, nodes, (size, root))
+    if not _is_sealed(newest, nodes, (size, root)):
+        raise _not_as_sealed(newest)
     if isinstance(tree, Checkpoint) and tree.root != root:
         raise DataError(
             "checkpoint_contradicted",
             f"the checkpoint's root of {size} events is {tree.root.hex()}, the log's is {root.hex()}",
         )
     text = str(canonical(log.between(index + 1, index + 1))[0])
-    return Proof(text, index, size, hexes(inclusion_path(index, size, nodes)), root.hex())
+    proof = Proof(text, index, size, hexes(inclusion_path(index, size, nodes)), root.hex())
+    if differences(proof, root.hex(), size):
+        raise _not_as_sealed(newest)
+    return proof
 
 
 class StoredNodes:
@@ -118,14 +122,18 @@ def _at(level: bytes, position: int) -> bytes:
     return level[position * HASH_BYTES : (position + 1) * HASH_BYTES]
 
 
-def _require_sealed(newest: Seal, nodes: StoredNodes, head: tuple[int, bytes]) -> None:
-    """Raise DataError when the newest seal's tree does not begin with the tree of `head`, as (size, root)."""
+def _is_sealed(newest: Seal, nodes: StoredNodes, head: tuple[int, bytes]) -> bool:
+    """Whether the newest seal's tree begins with the tree of `head`, as (size, root)."""
     path = consistency_path(head[0], newest.tree_size, nodes)
-    if not consistency_holds(head, (newest.tree_size, bytes.fromhex(newest.root)), path):
-        raise DataError(
-            "seal_root_wrong",
-            f"the log does not give the root that seal {newest.number} has: run `clearwell verify`",
-        )
+    return consistency_holds(head, (newest.tree_size, bytes.fromhex(newest.root)), path)
+
+
+def _not_as_sealed(newest: Seal) -> DataError:
+    return DataError(
+        "seal_root_wrong",
+        f"the log, or the stored roots of its blocks, do not give the root of seal {newest.number}: "
+        "run `clearwell verify`, which tells them apart",
+    )
 
 
 def _sequence(log: LogReader, event: str, producer: str) -> int:

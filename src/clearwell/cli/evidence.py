@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clearwell.log.proofs import Difference, Proof
 
 KeyOption = Annotated[
-    str, typer.Option("--key", metavar="VERIFIER_KEY", help="Whose signature a checkpoint must have.", show_default="")
+    str, typer.Option("--key", metavar="VERIFIER_KEY", help="Whose signature a checkpoint must have.")
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file. Default: standard output.")]
 

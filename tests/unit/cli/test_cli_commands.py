@@ -92,7 +92,7 @@ def test_all_commands_are_looked_at() -> None:
     """The list that the test of help goes through has the documented commands."""
     assert {command[-1] for command in COMMANDS} >= {
         *("init", "check", "draw", "ingest", "status", "open", "trace", "balance", "query", "verify", "rebuild"),
-        *("list", "show", "retry", "export", "simulate", "demo"),
+        *("list", "show", "retry", "export", "simulate", "demo", "seal", "prove", "verify-proof", "checkpoint"),
     }
 
 
@@ -209,7 +209,8 @@ def test_a_fault_exits_1(run: Run, ledger: Ledger, creation: Make) -> None:
     """Verify exits 0 for a sound ledger, and 1 with the fault's name for one that was touched."""
     ledger.ingest(creation())
     sound = run("verify", "--json", project=ledger.folder)
-    assert (sound.code, sound.json["ok"], set(sound.json)) == (0, True, {"ok", "segments", "events", "head", "faults"})
+    keys = {"ok", "segments", "events", "sealed", "head", "faults"}
+    assert (sound.code, sound.json["ok"], set(sound.json)) == (0, True, keys)
     (segment,) = (ledger.data / "log").glob("segment-*.parquet")
     segment.unlink()
     touched = run("verify", project=ledger.folder)
