@@ -5,8 +5,8 @@ In README.md and docs/guides a fenced block is run as a reader would run it, doc
 - ` ```LANGUAGE file=NAME `: the block is written to the file NAME of the scratch folder;
 - ` ```sh `: each line is a command; it ends with exit code 0, or with the one in a trailing `# exit 1`;
 - ` ```python `: run as a script;
-- ` ```text ` right after one of the two: each line was printed by it. System times and hashes may differ, as may the
-  width of columns; a line with `…` alone stands for lines left out.
+- ` ```text ` right after one of the two: each line was printed by it. System times, hashes and signatures may differ,
+  as may the width of columns; a line with `…` alone stands for lines left out.
 
 Blocks that begin with `make` or `git` are left out. `UPDATE_DOCS=1` rewrites what is generated.
 """
@@ -163,11 +163,12 @@ class _Reader:
 
 
 def _comparable(line: str) -> str:
-    """A line without what differs from run to run: system times, hashes, the width of columns."""
+    """A line without what differs from run to run: system times, hashes, signatures, the width of columns."""
     line = re.sub(r"as known at \S+Z", "as known at TIME", line)
     line = re.sub(r'("(?:recorded_at|first_seen_at|last_seen_at)": )"[^"]*"', r"\1TIME", line)
     line = re.sub(r"last at \S+Z", "last at TIME", line)
     line = re.sub(r"\b[0-9a-f]{12,64}\b", "HASH", line)
+    line = re.sub(r"[A-Za-z0-9+/]{40,}=*", "BASE64", line)
     return re.sub(r"─+", "─", " ".join(line.split()))
 
 
@@ -284,8 +285,9 @@ def test_every_fault_of_verify_is_explained() -> None:
     cells = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
     listed = {code for cell in cells for code in re.findall(r"`([a-z_]+)`", cell)}
     source = ROOT / "src" / "clearwell"
-    text = "".join(
-        (source / name).read_text(encoding="utf-8") for name in ("application/verifying.py", "log/manifest.py")
+    homes = ("application/verifying.py", "application/verifying_seals.py", "log/manifest.py", "log/seals.py")
+    text = "".join((source / name).read_text(encoding="utf-8") for name in homes)
+    given = re.findall(
+        r'(?:Fault\(|Fault\((?:segment|seal)\.number, |^ +\()"([a-z]+(?:_[a-z]+)+)",', text, re.MULTILINE
     )
-    given = re.findall(r'(?:Fault\(|ChainFault\(segment\.number, |^ +\()"([a-z]+(?:_[a-z]+)+)",', text, re.MULTILINE)
     assert listed == {*given, *PASSED_ON}

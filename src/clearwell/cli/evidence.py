@@ -10,7 +10,7 @@ import typer
 from clearwell.cli.options import HERE, JsonOption, ProjectOption
 from clearwell.cli.output import meter, print_json
 from clearwell.cli.session import project as opened
-from clearwell.errors import UsageError
+from clearwell.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from clearwell.log.checkpoints import SignedCheckpoint
@@ -147,7 +147,6 @@ def read_note(path: Path) -> SignedCheckpoint:
 
 def _trusted(path: Path, key: str) -> SignedCheckpoint:
     """A checkpoint whose signature is that of `key`."""
-    from clearwell.errors import DataError
     from clearwell.log.checkpoints import read_verifier
 
     if not key:
@@ -163,8 +162,10 @@ def _trusted(path: Path, key: str) -> SignedCheckpoint:
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("file_unreadable", f"expected a text file, found {path}: {error}") from error
+    except OSError as error:
+        raise UsageError("file_unreadable", f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError("file_not_text", f"{path}: expected a text in UTF-8, found {error}") from error
 
 
 def _put(text: str, out: Path | None) -> None:
@@ -188,7 +189,13 @@ def _tell(proof: Proof, event: dict[str, Any], found: list[Difference], size: in
     for name, value in event.items():
         if isinstance(value, dict):
             for inner, content in value.items():
-                shown = f"{content['value']} {content['currency']}, in minor units" if name == "amounts" else content
-                typer.echo(f"  {name}.{inner}: {shown}")
+                money = name == "amounts" and isinstance(content, dict)
+                shown = f"{content.get('value')} {content.get('currency')}, in minor units" if money else content
+                typer.echo(f"  {name}.{_printable(inner)}: {_printable(shown)}")
         else:
-            typer.echo(f"  {name}: {value}")
+            typer.echo(f"  {name}: {_printable(value)}")
+
+
+def _printable(value: object) -> str:
+    """The value as one line that cannot move the cursor."""
+    return "".join(item if item.isprintable() else item.encode("unicode_escape").decode("ascii") for item in str(value))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from clearwell.bootstrap import open_project
 from clearwell.cli.main import main
 from clearwell.errors import ClearwellError
+from clearwell.log.proofs import Proof
 
 SCRIPT = Path(__file__).parents[3] / "docs" / "verify_proof.py"
 
@@ -125,6 +127,23 @@ def test_the_command_and_the_script_agree(run: Run, evidence: Evidence, tmp_path
     assert field == "nothing" or "expected" in out + err
 
 
+def test_an_event_cannot_write_over_the_verdict(run: Run, tmp_path: Path) -> None:
+    """Texts of an event are printed in one line each, with control characters spelled out."""
+    event = {"amounts": {"gross": 7}, "properties": {"a\n": "\x1b[2J\nProved: all"}, "sequence": 1, "type": "é"}
+    text = json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    root = sha256(b"\0" + text.encode()).hexdigest()
+    path = tmp_path / "proof.json"
+    path.write_text(Proof(text, 0, 1, (), root).text(), encoding="utf-8")
+    code, out, _ = run("verify-proof", path, "--root", root)
+    assert code == 0
+    assert out.splitlines()[1:] == [
+        "  amounts.gross: 7",
+        r"  properties.a\n: \x1b[2J\nProved: all",
+        "  sequence: 1",
+        "  type: é",
+    ]
+
+
 def test_another_checkpoint_or_size_is_refused(run: Run, evidence: Evidence, tmp_path: Path) -> None:
     """A size that is not the tree's, and a checkpoint with a wrong signature, prove nothing."""
     code, out, _ = run("verify-proof", evidence.proof, "--root", evidence.root, "--size", 4)
@@ -208,8 +227,13 @@ def test_wrong_use_exits_2(run: Run, evidence: Evidence, case: str) -> None:
     assert f"[{code}]" in err
 
 
-def test_other_files_exit_1(run: Run, evidence: Evidence) -> None:
-    """A file that is no proof or no checkpoint is bad data."""
+def test_other_files_exit_1(run: Run, evidence: Evidence, tmp_path: Path) -> None:
+    """A file that is no proof, no checkpoint or no text is bad data."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff")
+    code, _, err = run("verify-proof", binary, "--root", "0" * 64)
+    assert code == 1
+    assert "[file_not_text]" in err
     code, _, err = run("verify-proof", evidence.checkpoint, "--root", "0" * 64)
     assert code == 1
     assert "[proof_invalid]" in err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 
 import polars as pl
 
@@ -60,3 +63,19 @@ def test_nothing_has_no_leaves() -> None:
     empty = pl.DataFrame([_ENVELOPE]).clear()
     assert canonical(empty).to_list() == []
     assert leaf_hashes(empty).shape == (0, 32)
+
+
+def test_the_example_of_the_guide() -> None:
+    """The event that docs/guides/proof.md shows is in its canonical form, and its leaf is the hash given there."""
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "proof.md").read_text(encoding="utf-8")
+    shown = re.search(r"^```json file=event\.json\n([^\n]*)\n```\n.*?^```text\n([0-9a-f]{64})  -\n", guide, re.M | re.S)
+    assert shown is not None
+    properties = {"property_charge": "ch_1", "property_business": "acct_A", "property_network": "visa"}
+    times = {"recorded_at": datetime(2026, 3, 1, 12, tzinfo=UTC), "model_version": "24ab921b4c87"}
+    amount = {"amount_gross": 1000, "currency_gross": "USD"}
+    events = pl.DataFrame([{**_ENVELOPE, **properties, **times, **amount}])
+    assert canonical(events)[0] == shown[1]
+    leaf = leaf_hashes(events).tobytes()
+    assert leaf.hex() == shown[2]
+    second, root = (bytes.fromhex(item) for item in re.findall(r"[0-9a-f]{64}", guide.split(shown[2])[-1])[:2])
+    assert sha256(b"\x01" + leaf + second).digest() == root
