@@ -22,6 +22,7 @@ CHANGE_CODES = (
     "owner_changed",
     "kind_changed",
     "properties_changed",
+    "personal_changed",
     "window_changed",
     "producer_changed",
     "deadline_changed",
@@ -101,6 +102,7 @@ def _event_changes(old: EventType, new: EventType) -> Iterator[tuple[str, str]]:
     yield from _list_changes("required_properties", "needs", old.required_properties, new.required_properties)
     extra_old, extra_new = sorted(_extra_properties(old)), sorted(_extra_properties(new))
     yield from _changed("properties_changed", "the further properties", _listed(extra_old), _listed(extra_new))
+    yield from _changed("personal_changed", "what is personal", _personal_text(old), _personal_text(new))
     old_signed = {amount.name: amount.signed for amount in old.amounts}
     new_signed = {amount.name: amount.signed for amount in new.amounts}
     yield from _list_changes("amounts", "carries", tuple(old_signed), tuple(new_signed))
@@ -132,6 +134,10 @@ def _changed(what: str, subject: str, old: str, new: str) -> Iterator[tuple[str,
 
 def _extra_properties(event: EventType) -> set[str]:
     return set(event.properties) - set(event.required_properties)
+
+
+def _personal_text(event: EventType) -> str:
+    return _listed(sorted(f"{item.name} (of {item.subject or 'itself'})" for item in event.personal))
 
 
 def _move_text(move: Move) -> str:

@@ -51,6 +51,15 @@ class MoveDeclaration:
 
 
 @dataclass(frozen=True)
+class PersonalDeclaration:
+    """A property that is said to be personal; `subject` is None when the value is its own."""
+
+    name: str
+    subject: str | None
+    line: int
+
+
+@dataclass(frozen=True)
 class EventDeclaration:
     """An event type as written; `properties` is None when the list is left open."""
 
@@ -58,6 +67,7 @@ class EventDeclaration:
     producer: str
     arrives_within: FixedDuration | None
     properties: tuple[str, ...] | None
+    personal: tuple[PersonalDeclaration, ...]
     signed: Mapping[str, tuple[int, bool]]
     moves: tuple[MoveDeclaration, ...]
     description: str
@@ -175,6 +185,14 @@ class _Section:
                 names.append(name)
         return tuple(names)
 
+    def truth(self, field: str) -> bool:
+        """Return whether the field is true; absent counts as false."""
+        node = self.get(field)
+        if node is None or (isinstance(node, Text) and node.plain and node.value in {"true", "false"}):
+            return node is not None and node.value == "true"
+        self.error(node.line, "value_invalid", f"'{field}: true' or '{field}: false'", describe(node))
+        return False
+
     def table(self, field: str) -> Mapping[str, Entry]:
         """Return the entries of a mapping, empty when the field is absent."""
         node = self.get(field)
@@ -271,11 +289,13 @@ def _read_event(key: str, entry: Entry, reporter: Reporter) -> EventDeclaration 
         expected = "a deadline of fixed length such as '5 minutes'"
         section.error(section.line("arrives_within"), "duration_invalid", expected, quoted(str(deadline)))
         deadline = None
+    properties, personal = _read_properties(section)
     return EventDeclaration(
         name=key,
         producer=section.checked(producer, _PRODUCER, _PRODUCER_FORM) if producer else "",
         arrives_within=deadline,
-        properties=section.names("properties"),
+        properties=properties,
+        personal=personal,
         signed={
             name: (entry.line, _read_signed(section, name, entry)) for name, entry in section.table("amounts").items()
         },
@@ -291,11 +311,31 @@ def _read_signed(event: _Section, name: str, entry: Entry) -> bool:
         return False
     section = _Section(entry.value, event.subject, event.reporter)
     section.allow("signed")
-    signed = section.get("signed")
-    if signed is None or (isinstance(signed, Text) and signed.plain and signed.value in {"true", "false"}):
-        return signed is not None and signed.value == "true"
-    section.error(signed.line, "value_invalid", "'signed: true' or 'signed: false'", describe(signed))
-    return False
+    return section.truth("signed")
+
+
+def _read_properties(event: _Section) -> tuple[tuple[str, ...] | None, tuple[PersonalDeclaration, ...]]:
+    """Read a list of names, or a mapping from names to what is said of each: all names, and the personal ones."""
+    if not isinstance(event.get("properties"), Table):
+        return event.names("properties"), ()
+    entries = event.table("properties")
+    personal = [_read_property(event, name, entry) for name, entry in entries.items()]
+    return tuple(entries), tuple(item for item in personal if item is not None)
+
+
+def _read_property(event: _Section, name: str, entry: Entry) -> PersonalDeclaration | None:
+    event.checked(Text(name, entry.line, True))
+    if isinstance(entry.value, Text) and entry.value.is_null:
+        return None
+    section = _Section(entry.value, event.subject, event.reporter)
+    section.allow("personal", "subject")
+    subject = section.name("subject") if section.get("subject") else None
+    if section.truth("personal"):
+        return PersonalDeclaration(name, subject, entry.line)
+    if subject is not None:
+        expected = f"a subject only beside 'personal: true' of the property '{name}'"
+        section.error(section.line("subject"), "value_invalid", expected, quoted(subject))
+    return None
 
 
 def _read_moves(event: _Section) -> tuple[MoveDeclaration, ...]:

@@ -65,11 +65,19 @@ class Move:
 
 
 @dataclass(frozen=True)
+class PersonalProperty:
+    """An event property that is kept encrypted; `subject` is the property that says whose it is, None itself."""
+
+    name: str
+    subject: str | None
+
+
+@dataclass(frozen=True)
 class EventType:
     """A transition of a flow.
 
     `required_properties` are those its moves need, in order of first use; `properties` adds those it carries
-    beside them. `amounts` are in order of first use.
+    beside them, of which `personal` are kept encrypted. `amounts` are in order of first use.
     """
 
     name: str
@@ -80,6 +88,7 @@ class EventType:
     required_properties: tuple[str, ...]
     amounts: tuple[AmountRule, ...]
     moves: tuple[Move, ...]
+    personal: tuple[PersonalProperty, ...]
     description: str
     file: str
     line: int
@@ -120,6 +129,11 @@ class Model:
     def property_names(self) -> tuple[str, ...]:
         """The names of all event properties, sorted; each is a column `property_NAME` of the log."""
         return tuple(sorted({name for event in self.event_types.values() for name in event.properties}))
+
+    @cached_property
+    def personal_names(self) -> tuple[str, ...]:
+        """The names of the personal properties, sorted; a name is personal in every event type that carries it."""
+        return tuple(sorted({item.name for event in self.event_types.values() for item in event.personal}))
 
     @cached_property
     def amount_names(self) -> tuple[str, ...]:

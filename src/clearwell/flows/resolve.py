@@ -15,9 +15,11 @@ from clearwell.flows.model import (
     EventType,
     Flow,
     Move,
+    PersonalProperty,
     PropertyValue,
     text_hash,
 )
+from clearwell.flows.personal import report_clear_elsewhere, report_personal
 from clearwell.flows.problems import Problem, Reporter, quoted
 
 
@@ -43,6 +45,7 @@ def resolve_flows(declared: Sequence[FlowDeclaration], problems: list[Problem]) 
         )
         for flow in declared
     ]
+    report_clear_elsewhere(flows, problems)
     return tuple(sorted(flows, key=lambda flow: flow.name))
 
 
@@ -81,6 +84,7 @@ def _resolve_event(
         if name not in amounts:
             expected = "an amount that one of its moves moves"
             reporter.error(line, "amount_moved_nowhere", f"event {event.name}", expected, quoted(name, amounts))
+    report_personal(event, moves, reporter)
     return EventType(
         name=event.name,
         flow=flow,
@@ -90,6 +94,7 @@ def _resolve_event(
         required_properties=required,
         amounts=tuple(AmountRule(name, event.signed.get(name, (0, False))[1]) for name in amounts),
         moves=tuple(moves),
+        personal=tuple(PersonalProperty(item.name, item.subject) for item in event.personal),
         description=event.description,
         file=reporter.file,
         line=event.line,

@@ -52,6 +52,11 @@ CASES: list[tuple[str, str, list[str]]] = [
         ["charge.creation properties_changed"],
     ),
     (
+        "producer: charges",
+        "producer: charges\n    properties: {network: {}, charge: {}, business: {}, email: {personal: true}}",
+        ["charge.creation properties_changed", "charge.creation personal_changed"],
+    ),
+    (
         "to: charge_undisbursed",
         "to: {account: charge_undisbursed, business: {constant: one}}",
         ["charge.creation moves_changed", "charge.creation required_properties_removed"],

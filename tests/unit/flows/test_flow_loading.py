@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clearwell.errors import DataError, UsageError
 from clearwell.flows.document import LARGEST_FILE_BYTES
 from clearwell.flows.load import load_model, read_flow_files
-from clearwell.flows.model import AccountReference, AmountRule, Model, Move, PropertyValue
+from clearwell.flows.model import AccountReference, AmountRule, Model, Move, PersonalProperty, PropertyValue
 from clearwell.values.durations import BusinessDays, FixedDuration
 
 
@@ -52,6 +52,20 @@ def test_example_of_the_design(card_payments: str) -> None:
     assert model.property_names == ("business", "charge", "network")
     assert model.amount_names == ("fee", "gross", "net")
     assert model.flow("card_payments").text == card_payments
+
+
+def test_personal_properties(card_payments: str) -> None:
+    """A mapping says of each property whether it is personal, and whose; it is a closed list like any other."""
+    mapping = (
+        "{charge: {}, business: , customer: {personal: false}, email: {personal: true}, "
+        "cardholder_name: {personal: true, subject: customer}, network: {}}"
+    )
+    model = loaded(card=card_payments.replace("charges\n", f"charges\n    properties: {mapping}\n"))
+    creation, release = model.event_types.values()
+    assert creation.properties == ("charge", "business", "customer", "email", "cardholder_name", "network")
+    assert creation.personal == (PersonalProperty("email", None), PersonalProperty("cardholder_name", "customer"))
+    assert release.personal == ()
+    assert model.personal_names == ("cardholder_name", "email")
 
 
 def test_mapping_constant_signed_and_closed_properties(card_payments: str, payouts: str) -> None:

@@ -80,6 +80,26 @@ CANARIES: list[tuple[str, str, str, str]] = [
     ("property_unsupplied", "producer: charges", "producer: charges\n    properties: [network, charge]",
      "18: event charge.creation: expected the property 'business', which the accounts of this move need, in its list "
      "of properties, found only network, charge"),
+    ("value_invalid", "producer: charges", "producer: charges\n    properties:\n      {network: , charge: {}, business: {subject: charge}}",
+     "16: event charge.creation: expected a subject only beside 'personal: true' of the property 'business', found 'charge'"),
+    ("personal_subject_invalid", "producer: charges",
+     "producer: charges\n    properties: {network: {}, charge: {}, business: {}, email: {personal: true, subject: custmer}, customer: {}}",
+     "15: event charge.creation: expected another property of this event, kept in clear, that says whose 'email' it is, "
+     "found 'custmer' (did you mean 'customer'?)"),
+    ("personal_subject_invalid", "producer: charges",
+     "producer: charges\n    properties: {network: {}, charge: {}, business: {}, email: {personal: true, subject: email}}",
+     "15: event charge.creation: expected another property of this event, kept in clear, that says whose 'email' it is, "
+     "found 'email'"),
+    ("personal_property_in_account", "producer: charges",
+     "producer: charges\n    properties: {network: {}, charge: {}, business: {personal: true}}",
+     "15: event charge.creation: expected a personal property that names no account: use a pseudonymous id there, "
+     "found 'business' in account charge_undisbursed"),
+    ("personal_property_in_clear", "  charge.creation:\n    producer: charges",
+     "  charge.noted: {producer: notes, properties: {network: {}, business: {}, email: {personal: true}}, "
+     "moves: [{amount: x, from: card_network_receivable, to: business_balance}]}\n"
+     "  charge.creation:\n    producer: charges\n    properties: [network, charge, business, email]",
+     "14: event charge.creation: expected 'email' to be personal here as in event charge.noted (flows/card.yaml:13), "
+     "found it in clear"),
     ("amount_moved_nowhere", "producer: charges", "producer: charges\n    amounts: {gros: {}}",
      "15: event charge.creation: expected an amount that one of its moves moves, found 'gros' (did you mean 'gross'?)"),
     ("move_to_itself", "to: platform_fees", "to: charge_undisbursed",
