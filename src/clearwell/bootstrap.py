@@ -15,6 +15,7 @@ from typing import Any
 from clearwell.application import (
     checkpointing,
     compacting,
+    forgetting,
     ingesting,
     modelling,
     projecting,
@@ -29,6 +30,7 @@ from clearwell.application import (
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
+from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
 from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
@@ -170,6 +172,9 @@ class Project:
     def checkpoint(self) -> IssuedCheckpoint:
         """A signed checkpoint of the whole log, for others to keep."""
         return checkpointing.checkpoint(self._workspace)
+    def forget(self, subject: str) -> Forgotten:
+        """Destroy the key of a subject: its personal values read as erased from now on. Cannot be undone."""
+        return forgetting.forget(self._workspace, subject)
 
     def compact(self) -> Compacted:
         """Make the small files of the log large ones."""

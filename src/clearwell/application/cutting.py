@@ -12,6 +12,7 @@ from clearwell.application.workspace import KnownModels, Workspace, require_ledg
 from clearwell.catalog.models import ModelPeriod, model_texts
 from clearwell.errors import ClearwellError, UsageError
 from clearwell.flows.model import Model
+from clearwell.ingest.personal import Opening
 from clearwell.log.reader import LogReader
 from clearwell.projections.cuts import evaluate_at
 from clearwell.projections.store import ProjectionStore
@@ -40,6 +41,12 @@ class Evaluated:
     time_zone: str
     log: LogReader
     store: ProjectionStore
+    opening: Opening
+
+    @property
+    def personal_names(self) -> list[str]:
+        """The properties that a model of the project ever called personal, sorted."""
+        return sorted({name for model in self.models.values() for name in model.personal_names})
 
 
 @contextmanager
@@ -55,7 +62,7 @@ def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
         period = _in_force_at(periods, cut)
         model = models[period.version]
         evaluate_at(store, log, models, cut)
-        evaluated = Evaluated(cut, model, models, period.time_zone, log, store)
+        evaluated = Evaluated(cut, model, models, period.time_zone, log, store, workspace.opening)
         _put_windows(evaluated)
         yield evaluated
 

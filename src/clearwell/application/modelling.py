@@ -21,7 +21,10 @@ from clearwell.flows.check import Equation, clearing_equations
 from clearwell.flows.draw import draw_flow
 from clearwell.flows.load import load_model
 from clearwell.flows.model import EventType, Model
+from clearwell.flows.personal import PersonalUse, personal_uses
 from clearwell.flows.problems import Problem
+from clearwell.ingest.personal import may_be_sealed
+from clearwell.log.manifest import LogFile
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 from clearwell.values import columns
@@ -57,6 +60,7 @@ class CheckReport:
     equations: tuple[Equation, ...]
     changes: tuple[Change, ...]
     consequences: tuple[Consequence, ...]
+    personal: tuple[PersonalUse, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -75,7 +79,10 @@ def check(workspace: Workspace) -> CheckReport:
     changes = compare_models(old, model) if old else ()
     consequences = tuple(_consequences(workspace, old, model, changes)) if old and changes else ()
     version = old.version if old else ""
-    return CheckReport(model.version, version, tuple(problems), clearing_equations(model), changes, consequences)
+    personal = personal_uses(model)
+    return CheckReport(
+        model.version, version, tuple(problems), clearing_equations(model), changes, consequences, personal
+    )
 
 
 def draw(workspace: Workspace, flow: str) -> str:
@@ -181,6 +188,7 @@ def _consequences(workspace: Workspace, old: Model, new: Model, changes: tuple[C
             yield from _no_longer_posting(log, new.event_types[name])
         for name in sorted(changed | removed):
             yield from _no_longer_clearing(store, old, name)
+    yield from _otherwise_private(log, old, new)
 
 
 def _account_count(store: ProjectionStore, account_type: str) -> int:
@@ -204,6 +212,32 @@ def _no_longer_recognised(log: LogReader, change: Change) -> Iterator[Consequenc
     if sum(counts):
         text = f"{change.text}: {sum(counts)} events in the log would be accepted once more if they came again"
         yield Consequence("acceptance", change.subject, text)
+
+
+def _otherwise_private(log: LogReader, old: Model, new: Model) -> Iterator[Consequence]:
+    """What is personal from now on stays in clear in the events before, and the other way round."""
+    for name in sorted(set(new.personal_names) - set(old.personal_names)):
+        count = sum(_in_clear(log, file, name) for file in log.files)
+        if count:
+            text = f"{count} events in the log keep {name} in clear, also when their subject is forgotten"
+            yield Consequence("acceptance", name, text)
+    for name in sorted(set(old.personal_names) - set(new.personal_names)):
+        text = f"{name} is personal no longer: new events keep it in clear, those in the log stay encrypted"
+        yield Consequence("acceptance", name, text)
+
+
+def _in_clear(log: LogReader, file: LogFile, name: str) -> int:
+    """How many events of a file hold the property in clear, in its column or among the undeclared ones."""
+    scan = pl.scan_parquet(log.path(file))
+    column, others = pl.col(columns.property_column(name)), pl.col(columns.OTHER_PROPERTIES)
+    conditions = {
+        columns.property_column(name): column.is_not_null() & ~may_be_sealed(column),
+        columns.OTHER_PROPERTIES: others.str.json_path_match(f"$.{name}").is_not_null(),
+    }
+    present = scan.collect_schema().names()
+    held = [condition for needed, condition in conditions.items() if needed in present]
+    counted = scan.filter(pl.any_horizontal(pl.lit(value=False), *held)).select(pl.len()).collect()
+    return int(counted.item())
 
 
 def _no_longer_posting(log: LogReader, event_type: EventType) -> Iterator[Consequence]:

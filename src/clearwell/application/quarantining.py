@@ -44,7 +44,7 @@ def waiting_by_code(workspace: Workspace) -> dict[str, int]:
 def quarantined(
     workspace: Workspace, *, code: str | None = None, everything: bool = False, limit: int = 100
 ) -> list[QuarantinedRecord]:
-    """Waiting records (with `everything`, those replayed too) in order of number."""
+    """Waiting records (with `everything`, those replayed or erased too) in order of number."""
     require_ledger(workspace.periods())
     state = None if everything else quarantine.WAITING
     with workspace.catalog.read() as connection:
@@ -105,8 +105,9 @@ def _chosen(workspace: Workspace, numbers: Sequence[int]) -> list[list[int]]:
         return list(_pages(workspace))
     chosen = list(dict.fromkeys(numbers))
     for number in chosen:
-        if one_quarantined(workspace, number).state != quarantine.WAITING:
-            raise UsageError("quarantine_number_replayed", f"record {number} is not waiting: it was replayed")
+        state = one_quarantined(workspace, number).state
+        if state != quarantine.WAITING:
+            raise UsageError("quarantine_number_replayed", f"record {number} is not waiting: it was {state}")
     return [chosen[start : start + _PAGE] for start in range(0, len(chosen), _PAGE)]
 
 

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import duckdb.func
+import polars as pl
+import pyarrow as pa
 
 from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import Model
+from clearwell.ingest.personal import Opening
 from clearwell.ledger.views import entries_query, quoted_name, quoted_text
 from clearwell.quality import clearing
 from clearwell.values import columns
 from clearwell.values.accounts import SEPARATOR
 from clearwell.values.cuts import Cut
+from clearwell.values.sealed import PREFIX
 from clearwell.values.times import stored_text
 
 
@@ -62,6 +67,9 @@ def _make_views(books: Evaluated) -> None:
     paths = ", ".join(quoted_text(str(books.log.path(item))) for item in books.log.files)
     source = f"read_parquet([{paths}], union_by_name = true)" if paths else _NO_EVENTS
     chosen = f"SELECT *{_absent_columns(books, source)} FROM {source}"
+    if personal := books.personal_names:
+        _put_opening(books.opening, connection)
+        chosen = f"SELECT * REPLACE ({', '.join(map(_opened, personal))}) FROM ({chosen})"
     connection.execute(f"CREATE TEMP VIEW events AS {chosen} WHERE sequence <= {sequence} AND effective_at <= {at}")
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
@@ -80,6 +88,28 @@ def _make_views(books: Evaluated) -> None:
     for name, text in views.items():
         connection.execute(f"CREATE TEMP VIEW {name} AS {text}")
     _put_segments(books)
+
+
+def _put_opening(opening: Opening, connection: duckdb.DuckDBPyConnection) -> None:
+    """Give the connection a function that opens stored values; it is called for blocks of rows that a query reads."""
+
+    def opened(names: pa.ChunkedArray, stored: pa.ChunkedArray) -> pa.Array:
+        name = names[0].as_py()
+        frame = pl.DataFrame({"stored": pl.from_arrow(stored)})
+        shown = opening.shown(name, frame["stored"].drop_nulls().unique())
+        return frame["stored"].replace(shown).to_arrow()
+
+    text = duckdb.sqltypes.VARCHAR
+    connection.create_function(_OPENED, opened, [text, text], text, type=duckdb.func.PythonUDFType.ARROW)
+
+
+_OPENED = "opened_personal"
+
+
+def _opened(name: str) -> str:
+    column = quoted_name(columns.property_column(name))
+    call = f"{_OPENED}({quoted_text(name)}, {column})"
+    return f"CASE WHEN starts_with({column}, {quoted_text(PREFIX)}) THEN {call} ELSE {column} END AS {column}"
 
 
 def _absent_columns(books: Evaluated, source: str) -> str:
@@ -139,8 +169,6 @@ def _part_of_key(place: int) -> str:
 
 
 def _put_segments(books: Evaluated) -> None:
-    import pyarrow as pa
-
     rows = [item.__dict__ for item in books.log.segments if item.first_sequence <= books.cut.sequence]
     types = {**dict.fromkeys(_NUMBERS, pa.int64()), "imported": pa.bool_()}
     fields = [(name, types.get(name, pa.string())) for name in _SEGMENT_COLUMNS]

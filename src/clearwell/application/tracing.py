@@ -42,12 +42,12 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
     """Follow property `values` through the log.
 
     The first step takes the events that carry the values, in a property of that name or one that an account takes it
-    from. Each further step takes the events that touch a clearing account found before. Raises UsageError for a
-    property that no model knows.
+    from. Each further step takes the events that touch a clearing account found before. Personal values are opened.
+    Raises UsageError for a property that no model knows, and for a personal one that cannot be searched for.
     """
     with books_at(workspace, request) as books:
         finder = _Finder(books)
-        condition = " AND ".join(_carries(books.models.values(), name, value) for name, value in values.items())
+        condition = " AND ".join(_carries(books, name, value) for name, value in values.items())
         found = finder.events(condition, step=1)
         expanded: set[tuple[str, str]] = set()
         for step in range(2, steps + 1):
@@ -112,14 +112,15 @@ def _mentioned(models: Iterable[Model]) -> set[str]:
     return {columns.property_column(name) for model in models for name in model.property_names}
 
 
-def _carries(models: Iterable[Model], name: str, value: str) -> str:
+def _carries(books: Evaluated, name: str, value: str) -> str:
     """The condition that an event has `value` in the property `name`, or in one that an account's `name` comes from."""
-    wanted = quoted_text(value)
+    models, wanted = books.models.values(), quoted_text(value)
+    stored = ", ".join(map(quoted_text, _stored_texts(books, name, value)))
     known, conditions = False, set()
     for model in models:
         if name in model.property_names:
             known = True
-            conditions.add(f"{quoted_name(columns.property_column(name))} = {wanted}")
+            conditions.add(f"{quoted_name(columns.property_column(name))} IN ({stored})")
         for event in model.event_types.values():
             for item in _sources_of(model, event, name):
                 known = True
@@ -132,6 +133,16 @@ def _carries(models: Iterable[Model], name: str, value: str) -> str:
         names = sorted({item for model in models for item in model.property_names})
         raise UsageError("property_unknown", f"expected a property of {', '.join(names)}, found {name!r}")
     return "(" + (" OR ".join(sorted(conditions)) or "false") + ")"
+
+
+def _stored_texts(books: Evaluated, name: str, value: str) -> list[str]:
+    """The texts as which the log may hold the value of an event property."""
+    personal = [item for model in books.models.values() for item in model.personal_properties if item.name == name]
+    others = sorted({item.subject for item in personal if item.subject is not None})
+    if others:
+        message = f"{name} is kept encrypted under the key of its subject: trace by {' or '.join(others)}"
+        raise UsageError("property_not_searchable", message)
+    return books.opening.search_texts(name, value) if personal else [value]
 
 
 def _sources_of(model: Model, event: EventType, name: str) -> set[PropertyValue]:
@@ -198,7 +209,18 @@ def _events(books: Evaluated, found: pl.DataFrame, entries: pl.DataFrame) -> lis
                 "amount": entry["amount"],
             }
         )
-    return [_event(row, by_event.get(row["sequence"], [])) for row in found.iter_rows(named=True)]
+    readable = _readable(books, found)
+    return [_event(row, by_event.get(row["sequence"], [])) for row in readable.iter_rows(named=True)]
+
+
+def _readable(books: Evaluated, found: pl.DataFrame) -> pl.DataFrame:
+    """The events with their personal values opened."""
+    for name in books.personal_names:
+        column = columns.property_column(name)
+        if column in found.columns:
+            shown = books.opening.shown(name, found[column].drop_nulls().unique())
+            found = found.with_columns(pl.col(column).replace(shown))
+    return found
 
 
 def _event(row: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:

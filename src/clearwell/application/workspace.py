@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from clearwell.catalog import manifest, models
 from clearwell.catalog.database import Database
+from clearwell.catalog.keys import SubjectKeys
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, StorageError, UsageError
 from clearwell.flows.load import load_model, read_flow_files
 from clearwell.flows.model import Model
+from clearwell.ingest.personal import Opening
 from clearwell.log.manifest import Compaction, Segment
 from clearwell.log.reader import LogReader
 from clearwell.log.retention import Hold
@@ -22,6 +25,7 @@ from clearwell.settings import Settings
 from clearwell.values.currencies import Currencies
 
 _CATALOG = "catalog.sqlite"
+_KEYS = "keys.sqlite"
 
 
 class KnownModels(Mapping[str, Model]):
@@ -105,6 +109,21 @@ class Workspace:
         return Database(self.data_folder / _CATALOG)
 
     @cached_property
+    def keys(self) -> SubjectKeys:
+        """The keys of subjects, opened when first needed; the file is made when it is missing."""
+        return SubjectKeys(self.data_folder / _KEYS, os.urandom)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key was ever made, or a subject forgotten."""
+        return (self.folder / self.settings.data / _KEYS).exists()
+
+    @property
+    def opening(self) -> Opening:
+        """What opens personal values, by the keys that are here; makes no file."""
+        return Opening(lambda: self.keys if self.has_keys else None)
+
+    @cached_property
     def currencies(self) -> Currencies:
         """ISO 4217 and what the project declares. Raises DataError for a declaration that cannot be."""
         try:
@@ -159,8 +178,9 @@ class Workspace:
         try:
             yield self
         finally:
-            if "catalog" in self.__dict__:
-                self.catalog.close()
+            for name in ("catalog", "keys"):
+                if name in self.__dict__:
+                    getattr(self, name).close()
 
 
 def require_ledger(periods: list[ModelPeriod]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, PoolProxiedConnection
 
 from clearwell.errors import StorageError
 
@@ -22,18 +22,19 @@ BUSY_MILLISECONDS = 10_000
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-class Database:
-    """One catalog. Reads see committed state only; one write transaction at a time."""
+class SqliteFile:
+    """One SQLite file. Reads see committed state only; one write transaction at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Open, or create, the SQLite file at `path`. Raises StorageError when it cannot be used."""
-        self._path = path
-        self._engine = _engine(path)
-        with self.read() as connection:
-            found = _revision(connection)
-        if found != HEAD:
-            with self.write() as connection:
-                _migrate(connection)
+    def __init__(self, path: Path, what: str, pragmas: Sequence[str] = ()) -> None:
+        """The file at `path`, made when it is first used; `what` it is begins the codes of its errors."""
+        self.path = path
+        self._what = what
+        self._engine = _engine(path, pragmas)
+        self._held: PoolProxiedConnection | None = None
+
+    def hold(self) -> None:
+        """Keep the file open until `close`: otherwise SQLite settles its log after each transaction, which is slow."""
+        self._held = self._engine.raw_connection()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -45,7 +46,7 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except DatabaseError as error:
-            raise self._told(error, "catalog_not_writable", "written") from error
+            raise self._told(error, "not_writable", "written") from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -54,26 +55,57 @@ class Database:
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 yield connection
         except DatabaseError as error:
-            raise self._told(error, "catalog_unusable", "read") from error
+            raise self._told(error, "unusable", "read") from error
 
     def _told(self, error: DatabaseError, code: str, act: str) -> Exception:
         """The error for the caller: what the file or the disk refuses is no mistake in a statement."""
         if type(error) not in (OperationalError, DatabaseError):
             return error
-        return StorageError(code, f"the catalog {self._path} cannot be {act}: {error.orig}")
+        return StorageError(f"{self._what}_{code}", f"the {self._what} {self.path} cannot be {act}: {error.orig}")
+
+    def settle(self, *, anew: bool = False) -> str:
+        """Bring the write-ahead log into the file and empty it; with `anew`, write the whole file anew before.
+
+        What was overwritten in a transaction is on no page afterwards, and with `anew`, what was deleted neither.
+        Returns why that could not be done, as when another process reads the file: then old pages are still there.
+        """
+        try:
+            with self.read() as connection:
+                if anew:
+                    connection.exec_driver_sql("VACUUM")
+                busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+        except StorageError as error:
+            return error.message
+        return "another process is using it" if busy else ""
 
     def close(self) -> None:
         """Release the connections."""
+        if self._held is not None:
+            self._held.close()
         self._engine.dispose()
 
 
-def _engine(path: Path) -> Engine:
+class Database(SqliteFile):
+    """One catalog, with the tables of this version."""
+
+    def __init__(self, path: Path) -> None:
+        """Open, or create, the SQLite file at `path`. Raises StorageError when it cannot be used."""
+        super().__init__(path, "catalog")
+        with self.read() as connection:
+            found = _revision(connection)
+        if found != HEAD:
+            with self.write() as connection:
+                _migrate(connection)
+
+
+def _engine(path: Path, pragmas: Sequence[str]) -> Engine:
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        wait = f"busy_timeout={BUSY_MILLISECONDS}"
+        for pragma in (wait, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -1,4 +1,7 @@
-"""Records that could not become events: kept whole, with the reason, until they are replayed. Nothing is deleted."""
+"""Records that could not become events: kept whole, with the reason, until they are replayed. Nothing is deleted.
+
+A record about a subject that was forgotten is erased: it keeps its number, its code and where it came from.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,11 @@ from clearwell.catalog.tables import quarantine
 
 WAITING = "waiting"
 REPLAYED = "replayed"
+ERASED = "erased"
+
+_ERASED_TEXT = "(erased)"
+_UNSETTLED = 1
+"""The catalog's `user_version` while pages may still hold the text of erased records."""
 
 _ROWS_AT_ONCE = 500
 
@@ -48,17 +56,16 @@ class QuarantinedRecord:
 def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], seen_at: str) -> None:
     """Keep records. One that is here already, from the same place in the same source, is counted as seen again.
 
-    One that was replayed stays so: it, or its correction, is an event. The particulars of the reason stay as they were
-    first told, unless the code is another one now.
+    One that was replayed or erased stays so. The particulars of the reason stay as they were first told, unless the
+    code is another one now.
     """
     statement = insert_or_update(quarantine)
-    same = quarantine.c.code == statement.excluded.code
+    same = (quarantine.c.code == statement.excluded.code) | (quarantine.c.state == ERASED)
     reason = {
         name: case((same, quarantine.c[name]), else_=statement.excluded[name])
-        for name in ("field", "expected", "found")
+        for name in ("code", "field", "expected", "found")
     }
     again = {
-        "code": statement.excluded.code,
         **reason,
         "last_seen_at": statement.excluded.last_seen_at,
         "seen_count": quarantine.c.seen_count + 1,
@@ -117,9 +124,40 @@ def mark_replayed(connection: Connection, numbers: Sequence[int], seen_at: str) 
     for start in range(0, len(numbers), 500):
         connection.execute(
             update(quarantine)
-            .where(quarantine.c.number.in_(numbers[start : start + 500]))
+            .where(quarantine.c.number.in_(numbers[start : start + 500]), quarantine.c.state == WAITING)
             .values(state=REPLAYED, last_seen_at=seen_at)
         )
+
+
+def erase(connection: Connection, numbers: Sequence[int], seen_at: str) -> None:
+    """Put a note in the place of what these records said. Until `mark_settled`, old pages may still hold it."""
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    for start in range(0, len(numbers), 500):
+        connection.execute(
+            update(quarantine)
+            .where(quarantine.c.number.in_(numbers[start : start + 500]))
+            .values(
+                state=ERASED,
+                record=_ERASED_TEXT,
+                encoding="utf-8",
+                expected=_ERASED_TEXT,
+                found=_ERASED_TEXT,
+                last_seen_at=seen_at,
+            )
+        )
+    if numbers:
+        connection.exec_driver_sql(f"PRAGMA user_version = {_UNSETTLED}")
+
+
+def is_settled(connection: Connection) -> bool:
+    """Whether no page of the file holds the text of an erased record."""
+    version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    return version != _UNSETTLED
+
+
+def mark_settled(connection: Connection) -> None:
+    """Say that the file was written anew since records were erased."""
+    connection.exec_driver_sql("PRAGMA user_version = 0")
 
 
 def _row(reason: Reason, record: bytes, seen_at: str) -> dict[str, Any]:

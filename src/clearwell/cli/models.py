@@ -85,6 +85,7 @@ def _as_json(report: CheckReport) -> dict[str, object]:
         "equations": [{**asdict(item), "equation": item.text} for item in report.equations],
         "changes": [asdict(item) for item in report.changes],
         "consequences": [asdict(item) for item in report.consequences],
+        "personal": [asdict(item) for item in report.personal],
     }
 
 
@@ -105,6 +106,10 @@ def _print_report(report: CheckReport, *, accepted: bool) -> None:
         ]
         headings = ("Clearing account type", "Owner", "Within", "Filled by", "Drained by", "Clears when")
         print_table("What must clear", [(heading, "left") for heading in headings], rows)
+    if report.personal:
+        uses = [(item.property, item.event_type, item.subject or "its own value") for item in report.personal]
+        columns = [(heading, "left") for heading in ("Property", "Event type", "Whose it is")]
+        print_table("What is personal, and kept encrypted", columns, uses)
     for change in report.changes:
         typer.echo(f"change: {change.text}")
     for consequence in report.consequences:

@@ -133,7 +133,12 @@ class Model:
     @cached_property
     def personal_names(self) -> tuple[str, ...]:
         """The names of the personal properties, sorted; a name is personal in every event type that carries it."""
-        return tuple(sorted({item.name for event in self.event_types.values() for item in event.personal}))
+        return tuple(sorted({item.name for item in self.personal_properties}))
+
+    @property
+    def personal_properties(self) -> tuple[PersonalProperty, ...]:
+        """Those of every event type, in the order of flows and declarations."""
+        return tuple(item for event in self.event_types.values() for item in event.personal)
 
     @cached_property
     def amount_names(self) -> tuple[str, ...]:

@@ -6,10 +6,29 @@ Accounts outlive erasure. A name that is personal in one event type is so in all
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from clearwell.flows.declarations import EventDeclaration
-from clearwell.flows.model import EventType, Flow, Move
+from clearwell.flows.model import EventType, Flow, Model, Move
 from clearwell.flows.problems import Problem, Reporter, quoted
+
+
+@dataclass(frozen=True)
+class PersonalUse:
+    """An event type that carries a personal property, and the property that says whose it is (None: the value)."""
+
+    event_type: str
+    property: str
+    subject: str | None
+
+
+def personal_uses(model: Model) -> tuple[PersonalUse, ...]:
+    """Return what the model says is personal, in the order of flows and declarations."""
+    return tuple(
+        PersonalUse(event.name, item.name, item.subject)
+        for event in model.event_types.values()
+        for item in event.personal
+    )
 
 
 def report_personal(event: EventDeclaration, moves: Iterable[Move], reporter: Reporter) -> None:

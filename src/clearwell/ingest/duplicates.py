@@ -6,7 +6,7 @@ The same content again is a duplicate, and is counted. Other content under a kno
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ import numpy as np
 import polars as pl
 
 from clearwell.ingest.identities import Identities, identity_hash
+from clearwell.ingest.personal import Contents, Opening, may_be_sealed
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.log.reader import LogReader
 from clearwell.values import columns
+from clearwell.values.sealed import Unreadable
 
 _NOT_CONTENT = {
     "position",
@@ -40,14 +42,14 @@ class Deduplicated:
     conflicts: pl.DataFrame
 
 
-def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader) -> Deduplicated:
-    """Split validated `events` (with `position`) into new, repeated and conflicting ones."""
+def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader, opening: Opening) -> Deduplicated:
+    """Split validated and sealed `events` (with `position`) into new, repeated and conflicting ones."""
     hashed = events.with_columns(identity_hash())
-    against_log = _against_log(hashed, known, log)
+    against_log = _against_log(hashed, known, log, opening)
     unknown = (
         hashed if against_log.is_empty() else hashed.join(against_log, on="position", how="anti", maintain_order="left")
     )
-    against_batch = _against_batch(unknown)
+    against_batch = _against_batch(unknown, opening)
     fresh = (
         unknown
         if against_batch.is_empty()
@@ -57,41 +59,43 @@ def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader) -> Dedu
     return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
 
 
-def recorded_before(refused: pl.DataFrame, known: Identities, log: LogReader) -> pl.DataFrame:
+def recorded_before(refused: pl.DataFrame, known: Identities, log: LogReader, opening: Opening) -> pl.DataFrame:
     """The `position` of refused records that are events of the log, to the letter.
 
     They were accepted under an earlier model; what the model asks for now does not undo that.
     """
     named = refused.filter(pl.col("id").is_not_null(), pl.col("producer").is_not_null())
-    seen = _against_log(named.with_columns(identity_hash()), known, log)
+    seen = _against_log(named.with_columns(identity_hash()), known, log, opening)
     return seen.filter(pl.col("differs") == "").select("position").unique()
 
 
 _SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
 
 
-def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader) -> pl.DataFrame:
+def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader, opening: Opening) -> pl.DataFrame:
     """The events whose identity is in the log, with the names of the fields that differ there ('' when none does)."""
     places, sequences = known.matches(hashed["identity_hash"].to_numpy())
     if not len(places):
         return pl.DataFrame(schema=_SEEN_SCHEMA)
     candidates = hashed[places].with_columns(sequence=pl.Series(sequences))
-    return _compared(
+    compared = _compared(
         candidates,
         log.at(np.unique(sequences)),
         ["sequence", "producer", "id"],
         pl.format("sequence {}", "sequence"),
     )
+    return _same_properties_kept_otherwise(compared, opening)
 
 
-def _against_batch(hashed: pl.DataFrame) -> pl.DataFrame:
+def _against_batch(hashed: pl.DataFrame, opening: Opening) -> pl.DataFrame:
     """The events whose identity came earlier in this batch."""
     suspects = hashed.filter(pl.col("identity_hash").is_duplicated())
     if suspects.is_empty():
         return pl.DataFrame(schema=_SEEN_SCHEMA)
     firsts = suspects.unique(["producer", "id"], keep="first", maintain_order=True)
     repeats = suspects.join(firsts.select("position"), on="position", how="anti", maintain_order="left")
-    return _compared(repeats, firsts.drop("position"), ["producer", "id"], pl.lit("the same batch"))
+    compared = _compared(repeats, firsts.drop("position"), ["producer", "id"], pl.lit("the same batch"))
+    return _same_properties_kept_otherwise(compared, opening)
 
 
 def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where: pl.Expr) -> pl.DataFrame:
@@ -111,30 +115,65 @@ def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where
         for name in content
     ]
     named = pl.concat_list(differs).list.drop_nulls().list.head(_SHOWN).list.join(", ")
-    compared = joined.with_columns(differs=named, where=where)
-    return _same_properties_elsewhere(compared).select("position", "differs", "where").cast(_SEEN_SCHEMA)
+    return joined.with_columns(differs=named, where=where)
 
 
-def _same_properties_elsewhere(compared: pl.DataFrame) -> pl.DataFrame:
-    """Clear the difference where it is only one of place: a property that was declared since has a column now.
+def _same_properties_kept_otherwise(compared: pl.DataFrame, opening: Opening) -> pl.DataFrame:
+    """Clear the difference where it is only one of form; gives the columns of `_SEEN_SCHEMA`.
 
-    Looks, row by row, at the few that differ and have properties without a column.
+    A property that was declared since has a column now; one that has become personal since, or no more, or whose
+    subject is another now, is sealed otherwise; what was erased equals any value. Looks, row by row, at the few that
+    differ and may do so.
     """
-    others = [name for name in ("mine_other_properties", "theirs_other_properties") if name in compared.columns]
-    suspects = (
-        compared.filter(pl.col("differs") != "", pl.any_horizontal(pl.col(others).is_not_null())) if others else None
-    )
-    if suspects is None or suspects.is_empty():
-        return compared
+    seen = compared.select("position", "differs", "where").cast(_SEEN_SCHEMA)
+    differing = compared.filter(pl.col("differs") != "")
+    suspects = [] if differing.is_empty() else differing.filter(_may_be_kept_otherwise(differing)).to_dicts()
+    opened = _opened(suspects, opening)
     same = [
         row["position"]
-        for row in suspects.iter_rows(named=True)
-        if all(name.startswith("property_") or name == "other_properties" for name in row["differs"].split(", "))
-        and _properties(row, "mine_") == _properties(row, "theirs_")
+        for row in suspects
+        if all(name.startswith(_PROPERTIES) for name in row["differs"].split(", "))
+        and row["mine_type"] == row["theirs_type"]  # `differs` does not name every field.
+        and _say_the_same(_properties(row, "mine_"), _properties(row, "theirs_"), opened)
     ]
-    return compared.with_columns(
-        differs=pl.when(pl.col("position").is_in(same)).then(pl.lit("")).otherwise(pl.col("differs"))
+    if not same:
+        return seen
+    cleared = pl.when(pl.col("position").is_in(same)).then(pl.lit("")).otherwise(pl.col("differs"))
+    return seen.with_columns(differs=cleared)
+
+
+_PROPERTIES = (columns.PROPERTY_PREFIX, columns.OTHER_PROPERTIES)
+_SIDES = ("mine_", "theirs_")
+
+
+def _may_be_kept_otherwise(compared: pl.DataFrame) -> pl.Expr:
+    others = [side + columns.OTHER_PROPERTIES for side in _SIDES]
+    sealed = [name for name in compared.columns if name.startswith(tuple(side + _PROPERTIES[0] for side in _SIDES))]
+    return pl.any_horizontal(
+        pl.lit(value=False),
+        *(pl.col(name).is_not_null() for name in others if name in compared.columns),
+        *(may_be_sealed(pl.col(name)).fill_null(value=False) for name in sealed),
     )
+
+
+def _opened(suspects: Sequence[Mapping[str, Any]], opening: Opening) -> dict[str, Contents]:
+    """By property, what the stored texts of both sides say."""
+    texts: dict[str, set[str]] = {}
+    for row in suspects:
+        for side in _SIDES:
+            for name, text in _properties(row, side).items():
+                texts.setdefault(name, set()).add(text)
+    return {name: opening.contents(name, found) for name, found in texts.items()}
+
+
+def _say_the_same(mine: Mapping[str, str], theirs: Mapping[str, str], opened: Mapping[str, Contents]) -> bool:
+    """Whether both have the same properties with the same values, as far as can still be told."""
+
+    def same(name: str) -> bool:
+        both = (opened[name][mine[name]], opened[name][theirs[name]])
+        return mine[name] == theirs[name] or Unreadable.ERASED in both or (both[0] == both[1] != Unreadable.LOST)
+
+    return mine.keys() == theirs.keys() and all(map(same, mine))
 
 
 def _properties(row: Mapping[str, Any], side: str) -> dict[str, str]:

@@ -192,14 +192,18 @@ def _csv_batches(
         next_row = int(rows[-1]) + 1 if len(rows) else next_row
         before = [item for item in refused if item[0] < next_row]
         del refused[: len(before)]
-        yield _csv_batch(_records(pa.Table.from_batches([batch]), model), rows, before[:_REFUSED_AT_ONCE], source)
+        yield _csv_batch(
+            _records(pa.Table.from_batches([batch]), model), rows, before[:_REFUSED_AT_ONCE], source, model
+        )
         for start in range(_REFUSED_AT_ONCE, len(before), _REFUSED_AT_ONCE):
-            yield _csv_batch(nothing, rows[:0], before[start : start + _REFUSED_AT_ONCE], source)
+            yield _csv_batch(nothing, rows[:0], before[start : start + _REFUSED_AT_ONCE], source, model)
     for start in range(0, len(refused), _REFUSED_AT_ONCE):
-        yield _csv_batch(nothing, np.empty(0, dtype=np.int64), refused[start : start + _REFUSED_AT_ONCE], source)
+        yield _csv_batch(nothing, np.empty(0, dtype=np.int64), refused[start : start + _REFUSED_AT_ONCE], source, model)
 
 
-def _csv_batch(records: pl.DataFrame, rows: np.ndarray, bad: Sequence[tuple[int, str]], source: str) -> Batch:
+def _csv_batch(
+    records: pl.DataFrame, rows: np.ndarray, bad: Sequence[tuple[int, str]], source: str, model: Model
+) -> Batch:
     count = records.height
     rejections = rejections_frame(
         range(count, count + len(bad)),
@@ -217,7 +221,7 @@ def _csv_batch(records: pl.DataFrame, rows: np.ndarray, bad: Sequence[tuple[int,
             for place in positions
         ]
 
-    return Batch(source, records, pl.concat([rejections, _not_objects(records)]), lines, raw)
+    return Batch(source, records, pl.concat([rejections, _other_faults(records, model)]), lines, raw)
 
 
 def _batches(batches: Iterable[pa.RecordBatch], source: str, model: Model) -> Iterator[Batch]:
@@ -226,7 +230,7 @@ def _batches(batches: Iterable[pa.RecordBatch], source: str, model: Model) -> It
         records = _records(_sound(batch, source), model)
         rows = np.arange(first, first + records.height, dtype=np.int64)
         first += records.height
-        yield Batch(source, records, _not_objects(records), rows, _raw(records))
+        yield Batch(source, records, _other_faults(records, model), rows, _raw(records))
 
 
 def _sound(batch: pa.RecordBatch, source: str) -> pa.Table:
@@ -282,27 +286,36 @@ def _records(table: pa.Table, model: Model) -> pl.DataFrame:
     return frame.with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64))
 
 
-def _not_objects(records: pl.DataFrame) -> pl.DataFrame:
-    """Faults of the rows whose `other_properties`, when a table brings them, are not a JSON object."""
+def _other_faults(records: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Faults of `other_properties`, when a table brings them: no JSON object, or one that cannot be kept so."""
     if columns.OTHER_PROPERTIES not in records.columns:
         return no_rejections()
     given = records.select("position", text=pl.col(columns.OTHER_PROPERTIES).cast(pl.String)).drop_nulls()
-    faulty = duckdb.from_arrow(given.to_arrow()).filter(
-        "NOT json_valid(text) OR CASE WHEN json_valid(text) THEN json_type(text) END <> 'OBJECT'"
-    )
-    rows = faulty.fetchall()
-    no_objects = rejections_frame(
-        [position for position, _ in rows],
-        RejectionCode.FIELD_INVALID,
-        field=columns.OTHER_PROPERTIES,
-        expected="a JSON object",
-        found=[text for _, text in rows],
-    )
+    query = """
+        SELECT position, text, coalesce(kind = 'OBJECT', false) AS is_object
+        FROM (SELECT position, text, CASE WHEN json_valid(text) THEN json_type(text) END AS kind,
+            CASE WHEN json_valid(text) THEN list_intersect(json_keys(text), $1) ELSE [] END AS personal FROM given)
+        WHERE NOT is_object OR len(personal) > 0
+    """
+    with duckdb.connect() as connection:
+        connection.register("given", given.to_arrow())
+        rows = connection.execute(query, [list(model.personal_names)]).fetchall()
+    none, personal = ([(at, text) for at, text, is_object in rows if is_object == wanted] for wanted in (False, True))
+    no_objects = _faults_of_others(none, "a JSON object")
     places, found = undeclared.not_kept(given.join(no_objects, on="position", how="anti"))
-    not_kept = rejections_frame(
-        places, RejectionCode.FIELD_INVALID, field=columns.OTHER_PROPERTIES, expected=undeclared.EXPECTED, found=found
+    return pl.concat(
+        [
+            no_objects,
+            _faults_of_others(zip(places, found, strict=True), undeclared.EXPECTED),
+            _faults_of_others(personal, "no personal property, which has a column of its own"),
+        ]
     )
-    return pl.concat([no_objects, not_kept])
+
+
+def _faults_of_others(faulty: Iterable[tuple[int, str]], expected: str) -> pl.DataFrame:
+    places, found = [list(part) for part in zip(*faulty, strict=True)] or ([], [])
+    code = RejectionCode.FIELD_INVALID
+    return rejections_frame(places, code, field=columns.OTHER_PROPERTIES, expected=expected, found=found)
 
 
 def _as_object(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:

@@ -34,6 +34,7 @@ class RejectionCode(StrEnum):
     RECORDED_AT_IN_FUTURE = "recorded_at_in_future"
     PROPERTY_MISSING = "property_missing"
     PROPERTY_INVALID = "property_invalid"
+    PERSONAL_PROPERTY_UNDECLARED = "personal_property_undeclared"
     AMOUNT_UNKNOWN = "amount_unknown"
     AMOUNT_MISSING = "amount_missing"
     AMOUNT_VALUE_INVALID = "amount_value_invalid"
@@ -63,8 +64,9 @@ STATEMENTS = {
     RejectionCode.RECORDED_AT_MISSING: "The record is imported and has no `recorded_at`.",
     RejectionCode.RECORDED_AT_INVALID: "`recorded_at` is not an ISO 8601 instant with an offset from UTC.",
     RejectionCode.RECORDED_AT_IN_FUTURE: "`recorded_at` is later than now, though it is said to be history.",
-    RejectionCode.PROPERTY_MISSING: "A property that an account of the event needs is absent.",
+    RejectionCode.PROPERTY_MISSING: "A property is absent that an account needs, or that says whose a personal one is.",
     RejectionCode.PROPERTY_INVALID: "A property is empty, over 512 bytes, no plain value, or has control characters.",
+    RejectionCode.PERSONAL_PROPERTY_UNDECLARED: "The event's type does not say whose a personal property is.",
     RejectionCode.AMOUNT_UNKNOWN: "The event has an amount that no move of its type uses: money would go unposted.",
     RejectionCode.AMOUNT_MISSING: "An amount that a move of the event type uses is absent.",
     RejectionCode.AMOUNT_VALUE_INVALID: "An amount is not a whole number of minor units within 64 bits.",

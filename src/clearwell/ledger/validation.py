@@ -220,6 +220,7 @@ def _check_contents(
         value = part[columns.property_column(name)]
         field, expected = f"properties.{name}", f"the property that {event_type.name} needs"
         verdicts.refuse(rows, value.is_null(), code.PROPERTY_MISSING, field=field, expected=expected)
+    _check_subjects(event_type, part, verdicts)
     expected = f"1 to {PROPERTY_BYTES} bytes of text without control characters"
     for column in (name for name in part.columns if name.startswith(columns.PROPERTY_PREFIX)):
         value = part[column]
@@ -235,7 +236,36 @@ def _check_contents(
             expected=expected,
             found=value,
         )
+    _check_undeclared(event_type, part, rules.model, verdicts)
     _check_amounts(event_type, part, frame, rules, verdicts)
+
+
+def _check_subjects(event_type: EventType, part: pl.DataFrame, verdicts: _Verdicts) -> None:
+    """A personal value must say whose it is, or it could not be erased."""
+    for item in event_type.personal:
+        if item.subject is not None:
+            value, subject = part[columns.property_column(item.name)], part[columns.property_column(item.subject)]
+            verdicts.refuse(
+                part["row"],
+                value.is_not_null() & subject.is_null(),
+                RejectionCode.PROPERTY_MISSING,
+                field=f"properties.{item.subject}",
+                expected=f"the property that says whose {item.name} it is",
+            )
+
+
+def _check_undeclared(event_type: EventType, part: pl.DataFrame, model: Model, verdicts: _Verdicts) -> None:
+    """What is personal elsewhere is never kept in clear where nobody said whose it is."""
+    declared = {item.name for item in event_type.personal}
+    for name in (name for name in model.personal_names if name not in declared):
+        verdicts.refuse(
+            part["row"],
+            part[columns.property_column(name)].is_not_null(),
+            RejectionCode.PERSONAL_PROPERTY_UNDECLARED,
+            field=f"properties.{name}",
+            expected=f"no {name}, or {event_type.name} to declare it personal",
+            found="a value",
+        )
 
 
 def _check_amounts(

@@ -72,6 +72,7 @@ FAULTY: list[tuple[RejectionCode, str, dict[str, Any]]] = [
     (C.PROPERTY_INVALID, "properties.charge", charge("a\x1fb")),
     (C.PROPERTY_INVALID, "properties.charge", charge("x" * 513)),
     (C.PROPERTY_INVALID, "properties.charge", charge({"id": "ch_1"})),
+    (C.PERSONAL_PROPERTY_UNDECLARED, "properties.email", {"properties": {**PROPERTIES, "email": "a@example.com"}}),
     (C.AMOUNT_UNKNOWN, "amounts.tax", {"amounts": {"gross": 1, "tax": 1}, "currency": "USD"}),
     (C.AMOUNT_UNKNOWN, "amounts.fee", {"amounts": {"gross": 1, "fee": 1}, "currency": "USD"}),
     (C.AMOUNT_MISSING, "amounts.gross", {"amounts": {}}),
@@ -107,15 +108,22 @@ UNREADABLE = {
 }
 
 
+@pytest.fixture(scope="module")
+def flow(design_flow: str) -> str:
+    """The flow of the design, with a personal property of the release, which the creation does not declare."""
+    personal = "properties: {charge: {}, business: {}, email: {personal: true}}"
+    return design_flow.replace("producer: disbursements\n", f"producer: disbursements\n    {personal}\n")
+
+
 def waiting(ledger: Ledger) -> list[QuarantinedRecord]:
     with ledger.open() as workspace:
         return quarantining.quarantined(workspace, limit=1_000)
 
 
 @pytest.fixture(scope="module")
-def refused(new_ledger: NewLedger, creation: Make) -> dict[int, QuarantinedRecord]:
+def refused(new_ledger: NewLedger, flow: str, creation: Make) -> dict[int, QuarantinedRecord]:
     """What became of one file with every faulty record, a good one at its start and its end: by line."""
-    ledger = new_ledger(record_bytes=LIMIT)
+    ledger = new_ledger(flow, record_bytes=LIMIT)
     records = [json.dumps(creation(**{"id": f"f{n}", **changes})).encode() for n, (_, _, changes) in enumerate(FAULTY)]
     records += [record for group in UNREADABLE.values() for record in group]
     receipt = ledger.ingest(creation(), *records, b"", creation(id="last"))
@@ -168,6 +176,8 @@ PAIRS: list[tuple[RejectionCode, dict[str, Any]]] = [
     (C.OCCURRED_AT_TOO_FAR_AHEAD, {"occurred_at": "2028-01-01T00:00:00Z", **gross("x")}),
     (C.PROPERTY_MISSING, {"properties": {"charge": "", "business": "b"}, **gross(-1)}),
     (C.PROPERTY_INVALID, {**charge({}), "amounts": {"tax": 1}}),
+    (C.PROPERTY_INVALID, {"properties": {**PROPERTIES, "email": "x" * 513}}),
+    (C.PERSONAL_PROPERTY_UNDECLARED, {"properties": {**PROPERTIES, "email": "a@example.com"}, **gross(-1)}),
     (C.AMOUNT_UNKNOWN, {"amounts": {"tax": 1}}),
     (C.AMOUNT_MISSING, {"type": "charge.release", "amounts": {"net": "x"}}),
     (C.AMOUNT_VALUE_INVALID, gross("x", None)),
@@ -177,9 +187,9 @@ PAIRS: list[tuple[RejectionCode, dict[str, Any]]] = [
 ]
 
 
-def test_of_two_faults_the_first_in_order_counts(new_ledger: NewLedger, creation: Make) -> None:
+def test_of_two_faults_the_first_in_order_counts(new_ledger: NewLedger, flow: str, creation: Make) -> None:
     """A record with two faults gets the code that comes first in the list, whoever of reader and rules saw it."""
-    ledger = new_ledger(record_bytes=LIMIT)
+    ledger = new_ledger(flow, record_bytes=LIMIT)
     ledger.ingest(*(creation(**changes) for _, changes in PAIRS))
     found = {item.reason.line: item.reason.code for item in waiting(ledger)}
     assert found == {number: code.value for number, (code, _) in enumerate(PAIRS, 1)}
@@ -223,6 +233,7 @@ ROWS: list[tuple[RejectionCode, dict[str, str]]] = [
     (C.OCCURRED_AT_TOO_FAR_AHEAD, {"occurred_at": "2028-01-01T00:00:00Z"}),
     (C.PROPERTY_MISSING, {"property_charge": ""}),
     (C.PROPERTY_INVALID, {"property_charge": "a\x7fb"}),
+    (C.PERSONAL_PROPERTY_UNDECLARED, {"property_email": "a@example.com"}),
     (C.AMOUNT_UNKNOWN, {"amount_fee": "1"}),
     (C.AMOUNT_MISSING, {"amount_gross": ""}),
     (C.AMOUNT_VALUE_INVALID, {"amount_gross": "1.5"}),
@@ -234,12 +245,13 @@ NOT_OF_ROWS = {C.RECORD_TOO_LARGE, C.RECORD_UNREADABLE, C.FIELD_REPEATED, C.FIEL
 
 
 def faulty_rows() -> list[dict[str, str]]:
-    return [ROW, *({**ROW, "id": f"r{number}", **changes} for number, (_, changes) in enumerate(ROWS))]
+    row = {**ROW, "property_email": ""}
+    return [row, *({**row, "id": f"r{number}", **changes} for number, (_, changes) in enumerate(ROWS))]
 
 
 def as_csv(rows: list[dict[str, str]], *more: str) -> bytes:
     out = io.StringIO()
-    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
+    writer = csv.DictWriter(out, list(rows[0]) if rows else HEADER, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return (out.getvalue() + "".join(more)).encode()
@@ -251,8 +263,9 @@ def test_the_rows_have_every_code_that_a_row_can_get() -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "arrow"])
-def test_a_faulty_row_gets_its_code(ledger: Ledger, ending: str) -> None:
+def test_a_faulty_row_gets_its_code(new_ledger: NewLedger, flow: str, ending: str) -> None:
     """Rows of CSV, Parquet and Arrow get the same codes as records, under their row's number, with all values kept."""
+    ledger = new_ledger(flow)
     rows = faulty_rows()
     path = ledger.folder / f"rows.{ending}"
     frame = pl.DataFrame([{name: value or None for name, value in row.items()} for row in rows])
@@ -354,6 +367,21 @@ def test_a_time_beyond_the_calendar_is_refused(ledger: Ledger, microseconds: int
     rows.with_columns(effective_at=times.cast(pl.Datetime("us", "UTC"))).write_parquet(path)
     assert ledger.ingest_file(path).accepted == 1
     assert len(waiting(ledger)) == 1
+
+
+@pytest.mark.parametrize("name", ["email", "em\\u0061il"])
+def test_other_properties_may_not_hold_a_personal_one(new_ledger: NewLedger, flow: str, name: str) -> None:
+    """A row cannot bring what is personal past its own column, where it would be kept in clear."""
+    ledger = new_ledger(flow)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*HEADER, "other_properties"])
+    writer.writeheader()
+    for event, others in (("e1", f'{{"{name}": "a@example.com"}}'), ("e2", '{"colour": "email"}')):
+        writer.writerow({**ROW, "id": event, "other_properties": others})
+    receipt = ledger.ingest_file(ledger.write(out.getvalue().encode(), "rows.csv"))
+    assert (receipt.accepted, receipt.quarantined) == (1, 1)
+    reason = waiting(ledger)[0].reason
+    assert (reason.code, reason.field, reason.line) == ("field_invalid", "other_properties", 2)
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]", '"text"', "17"])
