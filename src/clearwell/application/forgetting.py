@@ -18,8 +18,6 @@ from clearwell.ledger.validation import PROPERTY_BYTES
 from clearwell.values.sealed import Unreadable
 from clearwell.values.times import stored_text
 
-_PAGE = 1_000
-
 
 @dataclass(frozen=True)
 class Forgotten:
@@ -66,8 +64,10 @@ def _require_subject(subject: str) -> None:
 
 
 def _erase_quarantined(workspace: Workspace, subject: str, now: str) -> int:
-    numbers = list(_naming(workspace, subject))
     catalog = workspace.catalog
+    with catalog.read() as connection:
+        kept = quarantine.not_erased(connection)
+        numbers = [item.number for item in kept if names_subject(item.record, subject)]
     if numbers:
         with catalog.write() as connection:
             quarantine.erase(connection, numbers, now)
@@ -80,20 +80,6 @@ def _erase_quarantined(workspace: Workspace, subject: str, now: str) -> int:
         with catalog.write() as connection:
             quarantine.mark_settled(connection)
     return len(numbers)
-
-
-def _naming(workspace: Workspace, subject: str) -> Iterator[int]:
-    """The numbers of the records in quarantine, waiting or replayed, that name the subject."""
-    last = 0
-    while True:
-        with workspace.catalog.read() as connection:
-            page = quarantine.quarantined(connection, state=None, after=last, limit=_PAGE)
-        if not page:
-            return
-        for item in page:
-            if item.state != quarantine.ERASED and names_subject(item.record, subject):
-                yield item.number
-        last = page[-1].number
 
 
 def names_subject(record: bytes, subject: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -21,6 +21,7 @@ WAITING = "waiting"
 REPLAYED = "replayed"
 ERASED = "erased"
 
+_READ_AT_ONCE = 16
 _ERASED_TEXT = "(erased)"
 _UNSETTLED = 1
 """The catalog's `user_version` while pages may still hold the text of erased records."""
@@ -117,6 +118,13 @@ def quarantined(
     if numbers is not None:
         statement = statement.where(quarantine.c.number.in_(numbers))
     return [_record(row) for row in connection.execute(statement).mappings()]
+
+
+def not_erased(connection: Connection) -> Iterator[QuarantinedRecord]:
+    """Every record that still says something, in order of number, few of them in memory at a time."""
+    statement = select(quarantine).where(quarantine.c.state != ERASED).order_by(quarantine.c.number)
+    for row in connection.execute(statement).yield_per(_READ_AT_ONCE).mappings():
+        yield _record(row)
 
 
 def mark_replayed(connection: Connection, numbers: Sequence[int], seen_at: str) -> None:
