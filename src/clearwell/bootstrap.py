@@ -172,6 +172,7 @@ class Project:
     def checkpoint(self) -> IssuedCheckpoint:
         """A signed checkpoint of the whole log, for others to keep."""
         return checkpointing.checkpoint(self._workspace)
+
     def forget(self, subject: str) -> Forgotten:
         """Destroy the key of a subject: its personal values read as erased from now on. Cannot be undone."""
         return forgetting.forget(self._workspace, subject)
