@@ -49,6 +49,7 @@ def ingest(
         folder=workspace.folder,
         variables={**settings.variables, **(variables or {})},
         imports=imports,
+        earlier_amounts=workspace.amount_names(),
     )
     total = Receipt()
     with writing(workspace) as lease:

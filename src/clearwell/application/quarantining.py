@@ -81,7 +81,8 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
     total, released = Receipt(), list[int]()
     with writing(workspace) as lease:
         model, door = open_door(workspace, lease)
-        reader = NdjsonReader(model, NdjsonOptions(record_bytes=workspace.settings.record_bytes))
+        limits = NdjsonOptions(record_bytes=workspace.settings.record_bytes, earlier_amounts=workspace.amount_names())
+        reader = NdjsonReader(model, limits)
         for page in chosen:
             records = _numbered(workspace, page)
             if line is not None:

@@ -55,7 +55,7 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
             if not accounts or finder.truncated:
                 break
             expanded |= finder.bounded(accounts)
-            touching = finder.events(_touches(books.models.values(), expanded), step=step)
+            touching = finder.events(_touches(books.models, expanded), step=step)
             fresh = touching.join(found, on="sequence", how="anti") if not found.is_empty() else touching
             found = pl.concat([found, fresh], how="diagonal").sort("sequence")
         entries = _entries(books, found)
@@ -109,28 +109,31 @@ class _Finder:
 
 
 def _mentioned(models: Iterable[Model]) -> set[str]:
-    return {columns.property_column(name) for model in models for name in model.property_names}
+    return {columns.OTHER_PROPERTIES} | {
+        columns.property_column(name) for model in models for name in model.property_names
+    }
 
 
 def _carries(books: Evaluated, name: str, value: str) -> str:
     """The condition that an event has `value` in the property `name`, or in one that an account's `name` comes from."""
-    models, wanted = books.models.values(), quoted_text(value)
-    stored = ", ".join(map(quoted_text, _stored_texts(books, name, value)))
-    known, conditions = False, set()
-    for model in models:
-        if name in model.property_names:
-            known = True
-            conditions.add(f"{quoted_name(columns.property_column(name))} IN ({stored})")
+    models, wanted = books.models, quoted_text(value)
+    known = any(name in model.property_names for model in models.values())
+    own = quoted_name(columns.property_column(name))
+    conditions = {f"{own} IN ({', '.join(map(quoted_text, _stored_texts(books, name, value)))})"} if known else set()
+    if known and not all(name in model.property_names for model in models.values()):
+        # An event from before the property was declared has it among the others.
+        other = f"json_extract_string({columns.OTHER_PROPERTIES}, {quoted_text('$.' + quoted_name(name))})"
+        conditions.add(f"({own} IS NULL AND {other} = {wanted})")
+    for version, model in models.items():
         for event in model.event_types.values():
             for item in _sources_of(model, event, name):
                 known = True
-                of_type = f"type = {quoted_text(event.name)}"
                 if item.source == "property":
-                    conditions.add(f"({of_type} AND {quoted_name(columns.property_column(item.value))} = {wanted})")
+                    conditions.add(f"({_of(event, version)} AND {_value(item)} = {wanted})")
                 elif item.value == value:
-                    conditions.add(f"({of_type})")
+                    conditions.add(f"({_of(event, version)})")
     if not known:
-        names = sorted({item for model in models for item in model.property_names})
+        names = sorted({item for model in models.values() for item in model.property_names})
         raise UsageError("property_unknown", f"expected a property of {', '.join(names)}, found {name!r}")
     return "(" + (" OR ".join(sorted(conditions)) or "false") + ")"
 
@@ -143,6 +146,15 @@ def _stored_texts(books: Evaluated, name: str, value: str) -> list[str]:
         message = f"{name} is kept encrypted under the key of its subject: trace by {' or '.join(others)}"
         raise UsageError("property_not_searchable", message)
     return books.opening.search_texts(name, value) if personal else [value]
+
+
+def _of(event: EventType, version: str) -> str:
+    """The condition that an event is of this type as this version of the model has it."""
+    return f"type = {quoted_text(event.name)} AND model_version = {quoted_text(version)}"
+
+
+def _value(item: PropertyValue) -> str:
+    return quoted_text(item.value) if item.source == "constant" else quoted_name(columns.property_column(item.value))
 
 
 def _sources_of(model: Model, event: EventType, name: str) -> set[PropertyValue]:
@@ -161,22 +173,17 @@ def _references(event: EventType) -> list[AccountReference]:
     return [side for move in event.moves for side in (move.source, move.destination)]
 
 
-def _touches(models: Iterable[Model], accounts: set[tuple[str, str]]) -> str:
-    """The condition that an event has an entry at one of the accounts."""
+def _touches(models: Mapping[str, Model], accounts: set[tuple[str, str]]) -> str:
+    """The condition that a move of the event names one of the accounts."""
     conditions = set()
-    for model in models:
+    for version, model in models.items():
         for event in model.event_types.values():
             for reference in _references(event):
                 keys = [key for name, key in accounts if name == reference.account_type]
                 for key in keys:
-                    tests = [f"type = {quoted_text(event.name)}"]
+                    tests = [_of(event, version)]
                     for item, value in zip(reference.values, account_values(key, len(reference.values)), strict=True):
-                        left = (
-                            quoted_text(item.value)
-                            if item.source == "constant"
-                            else quoted_name(columns.property_column(item.value))
-                        )
-                        tests.append(f"{left} = {quoted_text(value)}")
+                        tests.append(f"{_value(item)} = {quoted_text(value)}")
                     conditions.add(f"({' AND '.join(tests)})")
     return " OR ".join(sorted(conditions)) or "false"
 

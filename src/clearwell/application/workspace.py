@@ -154,6 +154,10 @@ class Workspace:
         """Every model that was ever in force, by version."""
         return KnownModels(self.catalog, self.periods())
 
+    def amount_names(self) -> tuple[str, ...]:
+        """The names of all amounts that a model ever had, sorted."""
+        return tuple(sorted({name for model in self.known_models().values() for name in model.amount_names}))
+
     def log(self) -> LogReader:
         """The log as it is now. Its files stay where they are while the reader is in use."""
         while True:

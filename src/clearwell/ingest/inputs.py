@@ -90,13 +90,17 @@ def _source_text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How inputs are read: rows per batch, the largest record in bytes, what sources see, and whether it is history."""
+    """How inputs are read: rows per batch, the largest record in bytes, what sources see, and whether it is history.
+
+    `earlier_amounts` are as in `NdjsonOptions`.
+    """
 
     batch_rows: int
     record_bytes: int
     folder: Path
     variables: Mapping[str, str]
     imports: bool = False
+    earlier_amounts: tuple[str, ...] = ()
 
 
 def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
@@ -154,7 +158,9 @@ def _read_stream(stream: BinaryIO, source: Input, model: Model, options: ReadOpt
 
 
 def _of_ndjson(options: ReadOptions) -> NdjsonOptions:
-    return NdjsonOptions(record_bytes=options.record_bytes, imports=options.imports)
+    return NdjsonOptions(
+        record_bytes=options.record_bytes, imports=options.imports, earlier_amounts=options.earlier_amounts
+    )
 
 
 class _Arriving(io.RawIOBase):

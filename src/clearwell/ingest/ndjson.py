@@ -41,8 +41,9 @@ _WHITE_SPACE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
 class NdjsonOptions:
     """Sizes in bytes: of the blocks read at a time, of the largest record accepted, and of the largest one kept.
 
-    With `imports`, records have a `recorded_at`.
-    `block_lines` bounds what very short lines cost: a block with more of them is taken in pieces.
+    With `imports`, records have a `recorded_at`. `block_lines` bounds what very short lines cost: a block with more of
+    them is taken in pieces. `earlier_amounts` are names that earlier models had: they are read, so that an event of the
+    log is known again.
     """
 
     block_bytes: int = 48 << 20
@@ -50,6 +51,7 @@ class NdjsonOptions:
     kept_bytes: int = 64 << 20
     block_lines: int = 400_000
     imports: bool = False
+    earlier_amounts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -68,7 +70,7 @@ class NdjsonReader:
     def __init__(self, model: Model, options: NdjsonOptions) -> None:
         self._options = options
         self._properties = frozenset(model.property_names)
-        self._amounts = model.amount_names
+        self._amounts = tuple(sorted({*model.amount_names, *options.earlier_amounts}))
         self._database = duckdb.connect()
         self._database.execute("SET preserve_insertion_order = true")
         self._shapes: dict[str, _Shape] = {}

@@ -1,0 +1,452 @@
+"""Tells product and auditor the same story, asks both the same questions, and holds the answers together.
+
+The product is asked through the Python API that users have; `Answers` are by family, so that a failure names one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clearwell.application import ingesting, projecting
+from clearwell.bootstrap import Project
+from clearwell.flows.load import load_model
+from clearwell.flows.model import Model
+from clearwell.ingest.door import Receipt
+from clearwell.ingest.inputs import file_input
+from clearwell.simulation.auditor import Audit, Books, Entry, Episode, Fate, Recorded, post, trace
+from clearwell.values.accounts import account_name
+from clearwell.values.times import stored_text
+
+if TYPE_CHECKING:
+    from conftest import Ledger, NewLedger
+
+NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
+
+Answers = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Records in the wire format that arrive in one file, and how long the clock goes on after it."""
+
+    records: tuple[Mapping[str, Any], ...]
+    wait_seconds: int = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """The flow that comes into force, the zone whose days count, and how long the clock goes on after it."""
+
+    flow: str
+    time_zone: str = "UTC"
+    wait_seconds: int = 1
+
+
+@dataclass(frozen=True)
+class History:
+    """The first flow and its zone, how many records a segment takes at most, and what happens then."""
+
+    flow: str
+    time_zone: str
+    batch_events: int
+    acts: tuple[Delivery | Change, ...]
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """All records, in order of delivery."""
+        return [record for act in self.acts if isinstance(act, Delivery) for record in act.records]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question: the cut as users name it, what to trace, and how far."""
+
+    at: datetime | None = None
+    known_at: datetime | int | None = None
+    traced: Mapping[str, str] = field(default_factory=dict)
+    steps: int = 1
+
+
+def load(text: str) -> Model:
+    """The model of one flow file."""
+    model, problems = load_model({"flow.yaml": text})
+    assert model is not None, problems
+    return model
+
+
+# --- telling ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Both:
+    """A product's ledger and the auditor that is told the same. Telling fails when they do not agree what is accepted."""
+
+    ledger: Ledger
+    audit: Audit
+    batch_events: int
+    files: int = 0
+
+    @contextmanager
+    def project(self) -> Iterator[Project]:
+        """The product, open."""
+        with self.ledger.open() as workspace:
+            yield Project(workspace)
+
+    def change(self, act: Change) -> None:
+        """Put another flow in force, whatever it means for open accounts."""
+        self.ledger.write_flow(act.flow)
+        self.ledger.write_settings(time_zone=act.time_zone, batch_events=self.batch_events)
+        with self.project() as project:
+            project.accept_model()
+        self.audit.put_in_force(load(act.flow), act.time_zone, self.ledger.clock.now)
+        self.ledger.clock.advance(seconds=act.wait_seconds)
+
+    def deliver(self, act: Delivery) -> None:
+        """Bring one file in."""
+        self.files += 1
+        name = f"delivery-{self.files}.ndjson"
+        path = self.ledger.write("".join(json.dumps(record) + "\n" for record in act.records).encode(), name)
+        with self.ledger.open() as workspace:
+            receipt = ingesting.ingest(workspace, [file_input(str(path))])
+            refused = _refused_since(Project(workspace), name)
+        fates = self._audited(act.records)
+        hold("duplicates and receipts", receipt, _receipt(fates))
+        hold("quarantine", refused, [fate.code for fate in fates if fate.outcome == "quarantined"])
+        self.ledger.clock.advance(seconds=act.wait_seconds)
+
+    def _audited(self, records: Sequence[Mapping[str, Any]]) -> list[Fate]:
+        fates = []
+        for start in range(0, len(records), self.batch_events):
+            fates += self.audit.record(records[start : start + self.batch_events], self.ledger.clock.now)
+        return fates
+
+
+def tell(new_ledger: NewLedger, history: History) -> Both:
+    """Tell a whole history to a new product and a new auditor."""
+    ledger = new_ledger(history.flow, time_zone=history.time_zone, batch_events=history.batch_events)
+    ledger.clock.now = NOW
+    both = Both(ledger, Audit(), history.batch_events)
+    both.audit.put_in_force(load(history.flow), history.time_zone, NOW)
+    if not (history.acts and isinstance(history.acts[0], Delivery)):  # A model can be in force before any event.
+        with both.project() as project:
+            project.accept_model()
+    for act in history.acts:
+        both.change(act) if isinstance(act, Change) else both.deliver(act)
+    return both
+
+
+def _refused_since(project: Project, source: str) -> list[str]:
+    waiting = project.quarantined(limit=1_000_000)
+    return [item.reason.code for item in waiting if Path(item.reason.source).name == source]
+
+
+def _receipt(fates: Sequence[Fate]) -> Receipt:
+    outcomes = Counter(fate.outcome for fate in fates)
+    places = [fate.sequence for fate in fates if fate.sequence is not None]
+    return Receipt(
+        outcomes["accepted"],
+        outcomes["duplicate"],
+        outcomes["quarantined"],
+        places[0] if places else None,
+        places[-1] if places else None,
+    )
+
+
+# --- asking the product -----------------------------------------------------------------------------------------------
+
+
+_VIEWS = {
+    "events": lambda row: row["sequence"],
+    "entries": lambda row: (row["sequence"], row["entry_index"]),
+    "open_accounts": lambda row: (row["account_type"], row["account"], row["currency"]),
+    "episodes": lambda row: tuple(
+        row[name]
+        for name in (
+            *("account_type", "account", "currency", "cleared_sequence", "opened_sequence", "turnover", "entry_count"),
+        )
+    ),
+    "balances": lambda row: (row["account_type"], row["account"], row["currency"]),
+    "segments": lambda row: row["number"],
+}
+
+
+def product_answers(project: Project, ask: Ask) -> Answers:
+    """All that the product says at a cut: its answers, and the rows of every view."""
+    cut = {"at": ask.at, "known_at": ask.known_at}
+    status = project.status(**cut)
+    still_open = project.open_accounts(**cut)
+    lists = ", ".join(f"coalesce((SELECT list(v) FROM {view} AS v), []) AS {view}" for view in _VIEWS)
+    views = project.query(f"SELECT {lists}", **cut)[0]
+    answers = {
+        "cut": status.cut,
+        "status": status.account_types,
+        "open": still_open.accounts,
+        "open total": still_open.total,
+        "balance": {
+            name: project.balances(name, **cut)[1]
+            for name in dict.fromkeys(row["account_type"] for row in status.account_types)
+        },
+        **{f"view {name}": sorted(views[name], key=order) for name, order in _VIEWS.items()},
+    }
+    if ask.traced:
+        found = project.trace(ask.traced, ask.steps, **cut)
+        answers["trace"] = (found.events, found.accounts, found.truncated)
+    return answers
+
+
+TABLES = ("open_accounts", "episodes", "reservoirs")
+_SYSTEM_TIMES = ("opened_recorded_at", "last_recorded_at")
+
+
+def stored_tables(ledger: Ledger, *, system_times: bool = True) -> dict[str, list[Any]]:
+    """The rows of the stored projections, sorted; without `system_times`, those columns are left out."""
+    with ledger.open() as workspace, projecting.projections(workspace) as read:
+        connection, found = read.store.connection, {}
+        for table in TABLES:
+            left_out = [] if system_times or table == "reservoirs" else _SYSTEM_TIMES
+            exclude = f"EXCLUDE ({', '.join(left_out)})" if left_out else ""
+            found[table] = sorted(connection.execute(f"SELECT * {exclude} FROM {table}").fetchall())
+        return found
+
+
+# --- asking the auditor -----------------------------------------------------------------------------------------------
+
+
+def auditor_answers(audit: Audit, now: datetime, ask: Ask) -> Answers:
+    """The same by plain loops."""
+    cut = audit.cut(now, ask.at, ask.known_at)
+    books = audit.books(cut)
+    rows = books.open_accounts()
+    answers = {
+        "cut": cut,
+        "status": books.status(),
+        "open": rows,
+        "open total": len(rows),
+        "balance": {name: books.account_balances(name, {}) for name in books.model.account_types},
+        "view events": [_event_row(audit, item) for item in books.events],
+        "view entries": [_entry_row(books, entry) for entry in books.entries],
+        "view open_accounts": sorted(
+            (_open_row(books, item) for item in books.open_episodes()), key=_VIEWS["open_accounts"]
+        ),
+        "view episodes": sorted((_episode_row(books, item) for item in books.cleared_episodes()), key=_VIEWS["episodes"]),
+        "view balances": sorted(_balance_rows(books), key=_VIEWS["balances"]),
+        "view segments": _segment_rows(audit, cut.sequence),
+    }
+    if ask.traced:
+        answers["trace"] = (*trace(books, ask.traced, ask.steps), "")
+    return answers
+
+
+def auditor_tables(audit: Audit) -> dict[str, list[Any]]:
+    """The rows that the stored projections should have, by account, without the hash and in no order that matters."""
+    ever = audit.books(audit.cut(datetime.max.replace(tzinfo=UTC)))
+    episodes: dict[bool, list[Any]] = {True: [], False: []}
+    for item in ever.episodes:
+        episodes[item.balance != 0].append(
+            (
+                *(*item.account, item.balance, item.turnover, len(item.entries)),
+                *(*_place(item.first), item.first.index),
+                *(*_place(item.last), *item.span),
+            )
+        )
+    reservoirs = []
+    for account, balance in ever.balances.items():
+        if not ever.is_clearing(account):
+            own = [entry for entry in ever.entries if entry.account == account]
+            last = max(entry.effective_at for entry in own)
+            reservoirs.append((*account, balance, len(own), own[-1].recorded.sequence, last))
+    return {"open_accounts": sorted(episodes[True]), "episodes": sorted(episodes[False]), "reservoirs": sorted(reservoirs)}
+
+
+def _place(entry: Entry) -> tuple[datetime, datetime, int]:
+    return entry.effective_at, entry.recorded.recorded_at, entry.recorded.sequence
+
+
+def _with_properties(books: Books, account: tuple[str, str, str], row: Mapping[str, Any]) -> dict[str, Any]:
+    own = books.properties_of(account)
+    names = {name for item in books.model.account_types.values() for name in item.properties}
+    shown = {"account_type": account[0], "account": account_name(account[0], own), "currency": account[2]}
+    owner = {"flow": books.model.account_types[account[0]].flow}
+    return {**owner, **shown, **row, **{f"property_{name}": own.get(name) for name in names}}
+
+
+def _event_row(audit: Audit, recorded: Recorded) -> dict[str, Any]:
+    event, model = recorded.event, recorded.model
+    models = [period.model for period in audit.periods]
+    declared = {name for item in models for name in item.property_names}
+    amounts = {name for item in models for name in item.amount_names}
+    others = {name: value for name, value in event.properties.items() if name not in model.property_names}
+    return {
+        "sequence": recorded.sequence,
+        "recorded_at": recorded.recorded_at,
+        "flow": recorded.event_type.flow,
+        "type": event.type,
+        "id": event.id,
+        "producer": recorded.event_type.producer,
+        "effective_at": event.effective_at,
+        "occurred_at": event.occurred_at,
+        "model_version": model.version,
+        **{f"property_{name}": event.properties.get(name) if name not in others else None for name in declared},
+        **{f"amount_{name}": event.amounts.get(name, (None, None))[0] for name in amounts},
+        **{f"currency_{name}": event.amounts.get(name, (None, None))[1] for name in amounts},
+        "other_properties": others or None,
+    }
+
+
+def _entry_row(books: Books, entry: Entry) -> dict[str, Any]:
+    recorded = entry.recorded
+    row = {
+        "sequence": recorded.sequence,
+        "type": recorded.event.type,
+        "id": recorded.event.id,
+        "effective_at": entry.effective_at,
+        "recorded_at": recorded.recorded_at,
+        "entry_index": entry.index,
+        "amount": entry.amount,
+    }
+    return _with_properties(books, entry.account, row)
+
+
+def _open_row(books: Books, item: Episode) -> dict[str, Any]:
+    row = {
+        "balance": item.balance,
+        **_opening(books, item),
+        "last_effective_at": item.last.effective_at,
+        "last_sequence": item.last.recorded.sequence,
+        "state": books.state(item),
+        "age_seconds": books.age_seconds(item),
+    }
+    return _with_properties(books, item.account, row)
+
+
+def _episode_row(books: Books, item: Episode) -> dict[str, Any]:
+    row = {
+        **_opening(books, item),
+        "cleared_at": item.last.effective_at,
+        "cleared_recorded_at": item.last.recorded.recorded_at,
+        "cleared_sequence": item.last.recorded.sequence,
+    }
+    return _with_properties(books, item.account, row)
+
+
+def _opening(books: Books, item: Episode) -> dict[str, Any]:
+    return {
+        "owner": books.model.account_types[item.account[0]].owner,
+        "turnover": item.turnover,
+        "entry_count": len(item.entries),
+        "opened_at": item.first.effective_at,
+        "opened_recorded_at": item.first.recorded.recorded_at,
+        "opened_sequence": item.first.recorded.sequence,
+        "due_at": books.due_at(item),
+    }
+
+
+def _balance_rows(books: Books) -> Iterator[dict[str, Any]]:
+    counts = {item.account: len(item.entries) for item in books.open_episodes()}
+    for account, balance in books.balances.items():
+        declared = books.model.account_types[account[0]]
+        count = counts.get(account) if declared.kind == "clearing" else books.entry_counts[account]
+        if count is not None:
+            row = {"owner": declared.owner, "kind": declared.kind, "balance": balance, "entry_count": count}
+            yield _with_properties(books, account, row)
+
+
+def _segment_rows(audit: Audit, upto: int) -> list[dict[str, Any]]:
+    rows = []
+    for segment in audit.segments():
+        if segment.events[0].sequence <= upto:
+            entries = [entry for item in segment.events for entry in post(item)]
+            moved: dict[str, int] = {}
+            for entry in entries[1::2]:
+                moved[entry.account[2]] = moved.get(entry.account[2], 0) + entry.amount
+            times = [item.event.effective_at for item in segment.events]
+            row = {
+                "number": segment.number,
+                "first_sequence": segment.events[0].sequence,
+                "last_sequence": segment.events[-1].sequence,
+                "event_count": len(segment.events),
+                "entry_count": len(entries),
+                "recorded_at": segment.recorded_at,
+                "first_effective_at": min(times),
+                "last_effective_at": max(times),
+                "moved": {currency: str(money) for currency, money in moved.items()},
+                "model_version": segment.events[0].model.version,
+            }
+            rows.append(row)
+    return rows
+
+
+# --- holding together -------------------------------------------------------------------------------------------------
+
+
+def hold(family: str, found: Any, expected: Any) -> None:
+    """Fail, naming the family of figures and where they differ first, unless both are the same."""
+    if found == expected:
+        return
+    where = family
+    while isinstance(found, list | tuple) and isinstance(expected, list | tuple) and len(found) == len(expected):
+        place = next(place for place, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
+        where, found, expected = f"{where}[{place}]", found[place], expected[place]
+    raise AssertionError(f"{where}: the product says\n{found}\nand the auditor says\n{expected}")
+
+
+def same(found: Answers, expected: Answers) -> None:
+    """Fail unless product and auditor say the same; shares are compared to twelve digits, all else exactly."""
+    assert found.keys() == expected.keys()
+    for row in expected["status"]:
+        for share in ("clearing", "clearing_by_count"):
+            if row[share] is not None:
+                row[share] = pytest.approx(row[share], rel=1e-12, abs=1e-12)
+    for row in found["view events"]:
+        row["other_properties"] = _texts(row["other_properties"])
+    for row in found["view segments"]:
+        row["moved"] = json.loads(row["moved"])
+        for name in ("file_name", "file_bytes", "file_sha256", "previous_hash", "hash"):
+            del row[name]
+    if "trace" in found:
+        for event in found["trace"][0]:
+            event["properties"] = {name: _text(value) for name, value in event["properties"].items()}
+    for family in expected:
+        hold(family, found[family], expected[family])
+
+
+def agree(both: Both, *asks: Ask) -> None:
+    """Fail unless product and auditor give the same answers to every question."""
+    for ask in asks:
+        with both.project() as project:
+            found = product_answers(project, ask)
+        same(found, auditor_answers(both.audit, both.ledger.clock.now, ask))
+
+
+def _texts(stored: str | None) -> dict[str, str] | None:
+    return None if stored is None else {name: _text(value) for name, value in json.loads(stored).items()}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def turning_points(audit: Audit) -> list[datetime]:
+    """Effective times at which figures change: of events, and when windows run out; each with the instant before."""
+    ever = audit.books(audit.cut(datetime.max.replace(tzinfo=UTC)))
+    dues = [due for item in ever.episodes if (due := ever.due_at(item))]
+    found = [*dues, *(item.event.effective_at for item in audit.events)]
+    return sorted({*found, *(instant - timedelta(microseconds=1) for instant in found)})
+
+
+def system_times(audit: Audit) -> list[datetime]:
+    """Recorded times at which knowledge changes: segments and models; each with the instants around it."""
+    found = [item.recorded_at for item in audit.segments()] + [item.accepted_at for item in audit.periods]
+    return sorted({instant + timedelta(microseconds=step) for instant in found for step in (-1, 0, 1)})
+
+
+__all__ = ["NOW", "Answers", "Ask", "Both", "Change", "Delivery", "History", "agree", "load", "stored_text", "tell"]
