@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,6 @@ from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
 from clearwell.simulation.auditor import Audit, Books, Entry, Episode, Fate, Recorded, post, trace
 from clearwell.values.accounts import account_name
-from clearwell.values.times import stored_text
 
 if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
@@ -88,7 +87,7 @@ def load(text: str) -> Model:
 
 @dataclass
 class Both:
-    """A product's ledger and the auditor that is told the same. Telling fails when they do not agree what is accepted."""
+    """A product's ledger and the auditor that is told the same; they must agree on what is accepted."""
 
     ledger: Ledger
     audit: Audit
@@ -111,17 +110,20 @@ class Both:
         self.ledger.clock.advance(seconds=act.wait_seconds)
 
     def deliver(self, act: Delivery) -> None:
-        """Bring one file in."""
+        """Bring records in, as one file."""
         self.files += 1
-        name = f"delivery-{self.files}.ndjson"
-        path = self.ledger.write("".join(json.dumps(record) + "\n" for record in act.records).encode(), name)
+        content = "".join(json.dumps(record) + "\n" for record in act.records).encode()
+        self.deliver_file(self.ledger.write(content, f"delivery-{self.files}.ndjson"))
+        self.ledger.clock.advance(seconds=act.wait_seconds)
+
+    def deliver_file(self, path: Path) -> None:
+        """Bring one file of records in the wire format in."""
         with self.ledger.open() as workspace:
             receipt = ingesting.ingest(workspace, [file_input(str(path))])
-            refused = _refused_since(Project(workspace), name)
-        fates = self._audited(act.records)
+            refused = _refused_since(Project(workspace), path.name)
+        fates = self._audited([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
         hold("duplicates and receipts", receipt, _receipt(fates))
         hold("quarantine", refused, [fate.code for fate in fates if fate.outcome == "quarantined"])
-        self.ledger.clock.advance(seconds=act.wait_seconds)
 
     def _audited(self, records: Sequence[Mapping[str, Any]]) -> list[Fate]:
         fates = []
@@ -164,16 +166,14 @@ def _receipt(fates: Sequence[Fate]) -> Receipt:
 # --- asking the product -----------------------------------------------------------------------------------------------
 
 
-_VIEWS = {
+_EPISODE_ORDER = (
+    *("account_type", "account", "currency", "cleared_sequence", "opened_sequence", "turnover", "entry_count"),
+)
+_VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "events": lambda row: row["sequence"],
     "entries": lambda row: (row["sequence"], row["entry_index"]),
     "open_accounts": lambda row: (row["account_type"], row["account"], row["currency"]),
-    "episodes": lambda row: tuple(
-        row[name]
-        for name in (
-            *("account_type", "account", "currency", "cleared_sequence", "opened_sequence", "turnover", "entry_count"),
-        )
-    ),
+    "episodes": lambda row: tuple(row[name] for name in _EPISODE_ORDER),
     "balances": lambda row: (row["account_type"], row["account"], row["currency"]),
     "segments": lambda row: row["number"],
 }
@@ -204,18 +204,20 @@ def product_answers(project: Project, ask: Ask) -> Answers:
 
 
 TABLES = ("open_accounts", "episodes", "reservoirs")
-_SYSTEM_TIMES = ("opened_recorded_at", "last_recorded_at")
+SYSTEM_TIMES = ("opened_recorded_at", "last_recorded_at")
 
 
-def stored_tables(ledger: Ledger, *, system_times: bool = True) -> dict[str, list[Any]]:
-    """The rows of the stored projections, sorted; without `system_times`, those columns are left out."""
+def stored_tables(ledger: Ledger, *, left_out: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """The rows of the stored projections, sorted, without the columns `left_out`."""
     with ledger.open() as workspace, projecting.projections(workspace) as read:
-        connection, found = read.store.connection, {}
-        for table in TABLES:
-            left_out = [] if system_times or table == "reservoirs" else _SYSTEM_TIMES
-            exclude = f"EXCLUDE ({', '.join(left_out)})" if left_out else ""
-            found[table] = sorted(connection.execute(f"SELECT * {exclude} FROM {table}").fetchall())
-        return found
+        return {
+            table: sorted(
+                read.store.connection.execute(
+                    f"SELECT COLUMNS(c -> NOT list_contains({list(left_out)}::VARCHAR[], c)) FROM {table}"
+                ).fetchall()
+            )
+            for table in TABLES
+        }
 
 
 # --- asking the auditor -----------------------------------------------------------------------------------------------
@@ -237,7 +239,9 @@ def auditor_answers(audit: Audit, now: datetime, ask: Ask) -> Answers:
         "view open_accounts": sorted(
             (_open_row(books, item) for item in books.open_episodes()), key=_VIEWS["open_accounts"]
         ),
-        "view episodes": sorted((_episode_row(books, item) for item in books.cleared_episodes()), key=_VIEWS["episodes"]),
+        "view episodes": sorted(
+            (_episode_row(books, item) for item in books.cleared_episodes()), key=_VIEWS["episodes"]
+        ),
         "view balances": sorted(_balance_rows(books), key=_VIEWS["balances"]),
         "view segments": _segment_rows(audit, cut.sequence),
     }
@@ -264,7 +268,11 @@ def auditor_tables(audit: Audit) -> dict[str, list[Any]]:
             own = [entry for entry in ever.entries if entry.account == account]
             last = max(entry.effective_at for entry in own)
             reservoirs.append((*account, balance, len(own), own[-1].recorded.sequence, last))
-    return {"open_accounts": sorted(episodes[True]), "episodes": sorted(episodes[False]), "reservoirs": sorted(reservoirs)}
+    return {
+        "open_accounts": sorted(episodes[True]),
+        "episodes": sorted(episodes[False]),
+        "reservoirs": sorted(reservoirs),
+    }
 
 
 def _place(entry: Entry) -> tuple[datetime, datetime, int]:
@@ -390,17 +398,23 @@ def _segment_rows(audit: Audit, upto: int) -> list[dict[str, Any]]:
 
 def hold(family: str, found: Any, expected: Any) -> None:
     """Fail, naming the family of figures and where they differ first, unless both are the same."""
-    if found == expected:
-        return
+    if found != expected:
+        raise AssertionError(_difference(family, found, expected))
+
+
+def _difference(family: str, found: Any, expected: Any) -> str:
     where = family
     while isinstance(found, list | tuple) and isinstance(expected, list | tuple) and len(found) == len(expected):
         place = next(place for place, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
         where, found, expected = f"{where}[{place}]", found[place], expected[place]
-    raise AssertionError(f"{where}: the product says\n{found}\nand the auditor says\n{expected}")
+    return f"{where}: the product says\n{found}\nand the auditor says\n{expected}"
 
 
-def same(found: Answers, expected: Answers) -> None:
-    """Fail unless product and auditor say the same; shares are compared to twelve digits, all else exactly."""
+def differences(found: Answers, expected: Answers) -> list[str]:
+    """What to say of every family in which product and auditor differ.
+
+    Shares are compared to twelve digits, all else exactly.
+    """
     assert found.keys() == expected.keys()
     for row in expected["status"]:
         for share in ("clearing", "clearing_by_count"):
@@ -410,21 +424,28 @@ def same(found: Answers, expected: Answers) -> None:
         row["other_properties"] = _texts(row["other_properties"])
     for row in found["view segments"]:
         row["moved"] = json.loads(row["moved"])
-        for name in ("file_name", "file_bytes", "file_sha256", "previous_hash", "hash"):
+        for name in _OF_FILES:
             del row[name]
     if "trace" in found:
         for event in found["trace"][0]:
             event["properties"] = {name: _text(value) for name, value in event["properties"].items()}
-    for family in expected:
-        hold(family, found[family], expected[family])
+    wrong = [family for family in expected if found[family] != expected[family]]
+    return [_difference(name, found[name], expected[name]) for name in wrong]
+
+
+_OF_FILES = ("file_name", "file_bytes", "file_sha256", "previous_hash", "hash")
+"""Columns of the view `segments` that the auditor, who has no files, cannot know; `verify` proves them."""
 
 
 def agree(both: Both, *asks: Ask) -> None:
-    """Fail unless product and auditor give the same answers to every question."""
+    """Fail, naming every family that differs, unless product and auditor give the same answers to every question."""
+    wrong = []
     for ask in asks:
         with both.project() as project:
             found = product_answers(project, ask)
-        same(found, auditor_answers(both.audit, both.ledger.clock.now, ask))
+        wrong += differences(found, auditor_answers(both.audit, both.ledger.clock.now, ask))
+    if wrong:
+        raise AssertionError("\n".join(wrong))
 
 
 def _texts(stored: str | None) -> dict[str, str] | None:
@@ -447,6 +468,3 @@ def system_times(audit: Audit) -> list[datetime]:
     """Recorded times at which knowledge changes: segments and models; each with the instants around it."""
     found = [item.recorded_at for item in audit.segments()] + [item.accepted_at for item in audit.periods]
     return sorted({instant + timedelta(microseconds=step) for instant in found for step in (-1, 0, 1)})
-
-
-__all__ = ["NOW", "Answers", "Ask", "Both", "Change", "Delivery", "History", "agree", "load", "stored_text", "tell"]

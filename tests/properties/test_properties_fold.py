@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from itertools import pairwise
 
 import duckdb
 import polars as pl
 import pytest
-import reference
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from worlds import NOW, World, worlds
+from worlds import World, examples, worlds
 
+from agreement import NOW, auditor_tables
 from clearwell.ledger import fold as folding
 from clearwell.ledger.fold import EPISODE_SCHEMA, Folded, fold
 from clearwell.ledger.posting import ENTRY_SCHEMA, Posted, post
 from clearwell.ledger.views import entries_query
+from clearwell.simulation.auditor import post as audited
 from clearwell.values import columns
 
 LARGEST = 2**63 - 1
 FIGURES = (
     *("account_type", "account", "currency", "balance", "turnover", "entry_count"),
-    *("opened_effective_at", "opened_recorded_at", "opened_sequence"),
+    *("opened_effective_at", "opened_recorded_at", "opened_sequence", "opened_entry_index"),
     *("last_effective_at", "last_recorded_at", "last_sequence", "span_from", "span_to"),
 )
-QUICK = settings(max_examples=60, deadline=None, print_blob=True)
+QUICK = examples(40)
 
 
 def as_events(world: World) -> pl.DataFrame:
     """The world's accepted events as a frame of the log."""
     rows = [
         {
-            "sequence": number,
-            "recorded_at": NOW + timedelta(seconds=number),
-            "type": event.type,
-            "id": event.id,
-            "effective_at": event.effective_at,
-            "model_version": world.model.version,
-            **{columns.property_column(name): value for name, value in event.properties.items()},
-            **{columns.amount_column(name): value for name, (value, _) in event.amounts.items()},
-            **{columns.currency_column(name): currency for name, (_, currency) in event.amounts.items()},
+            "sequence": recorded.sequence,
+            "recorded_at": recorded.recorded_at,
+            "type": recorded.event.type,
+            "id": recorded.event.id,
+            "effective_at": recorded.event.effective_at,
+            "model_version": recorded.model.version,
+            **{columns.property_column(name): value for name, value in recorded.event.properties.items()},
+            **{columns.amount_column(name): value for name, (value, _) in recorded.event.amounts.items()},
+            **{columns.currency_column(name): currency for name, (_, currency) in recorded.event.amounts.items()},
         }
-        for number, event in enumerate(reference.accepted(world.model, world.events), 1)
+        for recorded in world.audit().events
     ]
     frame = pl.from_dicts(rows, infer_schema_length=None)
     return frame.with_columns(pl.col("^.*_at$").cast(pl.Datetime("us", "UTC")))
@@ -69,19 +70,16 @@ def folded_in_parts(entries: pl.DataFrame, cuts: list[int]) -> tuple[set[tuple[o
 @QUICK
 def test_the_fold_does_not_depend_on_batches(world: World, data: st.DataObject) -> None:
     """Any split of the stream, with the entries of a batch in any order, gives the episodes of the reference."""
-    if not world.events:
+    if not world.records:
         return
     entries = posted(world).clearing
     whole = folded_in_parts(entries, [])
-    cuts = data.draw(st.lists(st.integers(1, len(world.events)), max_size=6))
+    cuts = data.draw(st.lists(st.integers(1, len(world.records)), max_size=6))
     assert folded_in_parts(entries, cuts) == whole
-    assert folded_in_parts(entries, list(range(1, len(world.events)))) == whole
-    accepted = reference.accepted(world.model, world.events)
-    recorded_at = [NOW + timedelta(seconds=number) for number in range(1, len(accepted) + 1)]
-    books = reference.books_at(
-        world.model, reference.post(world.model, accepted, recorded_at), NOW + timedelta(days=999), 10_000
-    )
-    assert {row[:12] for row in whole[0] | whole[1]} == {episode.figures for episode in books.episodes()}
+    assert folded_in_parts(entries, list(range(1, len(world.records)))) == whole
+    expected = auditor_tables(world.audit())
+    for found, table in zip(whole, ("episodes", "open_accounts"), strict=True):
+        assert sorted(found) == expected[table]
 
 
 @pytest.mark.parametrize("bits", [0, 1])
@@ -89,10 +87,10 @@ def test_the_fold_does_not_depend_on_batches(world: World, data: st.DataObject) 
 @QUICK
 def test_accounts_that_share_a_hash_stay_apart(bits: int, world: World) -> None:
     """With a hash of no bit or one bit, where almost all accounts collide, the episodes are the same."""
-    if not world.events:
+    if not world.records:
         return
     entries = posted(world).clearing
-    cuts = [len(world.events) // 2]
+    cuts = [len(world.records) // 2]
     expected = folded_in_parts(entries, cuts)
     sound = folding.account_hash
     with pytest.MonkeyPatch.context() as patch:
@@ -104,7 +102,7 @@ def test_accounts_that_share_a_hash_stay_apart(bits: int, world: World) -> None:
 @QUICK
 def test_posting_in_sql_is_posting(world: World) -> None:
     """The query of the view `entries`, run by DuckDB, gives the entries that posting gave, one for one."""
-    if not world.events:
+    if not world.records:
         return
     events = as_events(world)
     both = posted(world)
@@ -121,15 +119,13 @@ def test_posting_in_sql_is_posting(world: World) -> None:
 @QUICK
 def test_posting_is_the_reference_and_balances(world: World) -> None:
     """The entries are those of plain loops in log order, and those of every event sum to zero per currency."""
-    if not world.events:
+    if not world.records:
         return
     both = posted(world)
     entries = pl.concat([both.clearing, both.reservoir]).sort("sequence", "entry_index")
-    accepted = reference.accepted(world.model, world.events)
-    recorded_at = [NOW + timedelta(seconds=number) for number in range(1, len(accepted) + 1)]
-    expected = reference.post(world.model, accepted, recorded_at)
-    assert entries.select("account_type", "account", "currency", "amount", "sequence").rows() == [
-        (*entry.account, entry.amount, entry.sequence) for entry in expected
+    expected = [entry for recorded in world.audit().events for entry in audited(recorded)]
+    assert entries.select("account_type", "account", "currency", "amount", "sequence", "entry_index").rows() == [
+        (*entry.account, entry.amount, entry.recorded.sequence, entry.index) for entry in expected
     ]
     sums = entries.group_by("sequence", "currency").agg(pl.col("amount").cast(pl.Int128).sum())
     assert (sums["amount"] == 0).all()
@@ -143,9 +139,9 @@ def test_posting_is_the_reference_and_balances(world: World) -> None:
 @QUICK
 def test_any_order_of_delivery_gives_the_same_balances(world: World, data: st.DataObject) -> None:
     """Episodes may differ with the order, the balance of no account does."""
-    if not world.events:
+    if not world.records:
         return
-    shuffled = World(world.flow, world.model, tuple(data.draw(st.permutations(world.events))), world.time_zone)
+    shuffled = replace(world, records=tuple(data.draw(st.permutations(world.records))))
 
     def balances(one: World) -> set[tuple[object, ...]]:
         still_open = fold(pl.DataFrame(schema=EPISODE_SCHEMA), posted(one).clearing).open

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from agreement import NOW, Change, Delivery, History, load
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from agreement import NOW, Ask, Change, Delivery, History, load, system_times, turning_points
 from clearwell.flows.load import load_model
 from clearwell.flows.model import EventType, Model
 from clearwell.simulation.auditor import Account, Audit, post
@@ -28,6 +30,9 @@ _WINDOWS: tuple[dict[str, str], ...] = (
 )
 _LARGEST = 2**63 - 1
 _CENTRAL = timezone(timedelta(hours=1))
+
+TIMES = int(os.environ.get("CLEARWELL_EXAMPLES_TIMES", "1"))
+"""By how much every number of examples is multiplied; `make long` sets it."""
 
 Flow = dict[str, Any]
 Record = dict[str, Any]
@@ -49,6 +54,11 @@ class World:
         for number, record in enumerate(self.records, 1):
             audit.record([record], NOW + timedelta(seconds=number))
         return audit
+
+
+def examples(count: int) -> settings:
+    """So many examples, or a multiple of them in a long run."""
+    return settings(max_examples=count * TIMES, suppress_health_check=list(HealthCheck))
 
 
 # --- worlds under one model ------------------------------------------------------------------------------------------
@@ -153,7 +163,7 @@ def histories(draw: st.DrawFn) -> History:
             current = (json.dumps(flow), draw(st.sampled_from([current[1], current[1], *TIME_ZONES])))
             author.follow(load(current[0]))
             acts.append(Change(*current, draw(_waits())))
-        records = [author.fresh() for _ in range(draw(st.integers(0, 5)))]
+        records = [author.fresh(rivals=True) for _ in range(draw(st.integers(0, 5)))]
         records += [author.again() for _ in range(draw(st.integers(0, 3))) if author.told]
         if records:
             acts.append(Delivery(tuple(draw(st.permutations(records))), draw(_waits())))
@@ -263,12 +273,14 @@ class _Author:
         self.model = model
         self._audit.put_in_force(model, "UTC", NOW)
 
-    def fresh(self) -> Record:
-        """An event that nobody told before, nearly always under an id of its own."""
+    def fresh(self, *, rivals: bool = False) -> Record:
+        """An event that nobody told before; with `rivals`, sometimes under an id that another one has."""
         draw = self._draw
+        number = len(self.told)
+        if rivals and self.told and _rarely(draw):
+            number = draw(st.integers(0, len(self.told) - 1))
         event_type = self.model.event_types[draw(st.sampled_from(sorted(self.model.event_types)))]
-        name = f"e{draw(st.integers(0, len(self.told) - 1)) if self.told and _rarely(draw) else len(self.told)}"
-        record: Record = {"type": event_type.name, "id": name}
+        record: Record = {"type": event_type.name, "id": f"e{number}"}
         record |= _told_times(draw, draw(times()), draw(st.sampled_from([0, 0, 7])))
         properties = {name: draw(st.sampled_from(_VALUES)) for name in event_type.required_properties}
         if _rarely(draw):
@@ -349,3 +361,31 @@ def _told_times(draw: st.DrawFn, effective_at: datetime, lag_seconds: int) -> Re
     return {"effective_at": effective_at.astimezone(zone).isoformat(), "occurred_at": occurred_at.isoformat()}
 
 
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def asks(draw: st.DrawFn, audit: Audit) -> Ask:
+    """A question: cuts on both clocks, often where a figure changes, and a value to trace that may be there."""
+    at: list[st.SearchStrategy[Any]] = [st.none(), times()]
+    if audit.events:
+        at += [st.sampled_from(turning_points(audit))] * 2
+    known_at = [st.none(), st.integers(0, len(audit.events)), st.sampled_from(system_times(audit))]
+    names = sorted(_traceable(audit))
+    values = st.sampled_from(["a", "k", "extra", "12", "a'b ü"])
+    traced = draw(st.dictionaries(st.sampled_from(names), values, max_size=2)) if names else {}
+    return Ask(draw(st.one_of(at)), draw(st.one_of(known_at)), traced, draw(st.integers(1, 3)))
+
+
+def _traceable(audit: Audit) -> set[str]:
+    """The properties that events carry by some model, and those of the accounts that their moves name."""
+    models = [period.model for period in audit.periods]
+    of_accounts = {
+        name
+        for model in models
+        for event_type in model.event_types.values()
+        for move in event_type.moves
+        for side in (move.source, move.destination)
+        for name in model.account_types[side.account_type].properties
+    }
+    return of_accounts.union(*(model.property_names for model in models))

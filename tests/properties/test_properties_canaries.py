@@ -1,0 +1,262 @@
+"""The comparison with the auditor can fail: what is planted in the product is found, under its family's name."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from agreement import Ask, Both, Delivery, History, agree, auditor_tables, hold, stored_tables, tell
+from clearwell.ingest.duplicates import Deduplicated
+from clearwell.ingest.identities import identity_hash
+from clearwell.ledger.fold import Folded
+from clearwell.ledger.posting import Posted
+from clearwell.ledger.rejections import no_rejections
+
+if TYPE_CHECKING:
+    from conftest import NewLedger
+
+FLOW = """{flow: f, owner: o, accounts: {pool: {kind: reservoir},
+  c: {kind: clearing, properties: [p], clears_within: 10 minutes}},
+events: {fill: {producer: a, moves: [{amount: x, from: pool, to: c}]},
+  drain: {producer: a, moves: [{amount: x, from: c, to: pool}]}}}"""
+
+DAY = datetime(2026, 3, 5, tzinfo=UTC)
+
+
+def _record(name: str, kind: str, minute: int, account: str, amount: int) -> dict[str, Any]:
+    at = (DAY + timedelta(minutes=minute)).isoformat()
+    told = {"type": kind, "id": name, "effective_at": at, "occurred_at": at, "properties": {"p": account}}
+    return {**told, "currency": "USD", "amounts": {"x": amount}}
+
+
+STORY = History(
+    FLOW,
+    "UTC",
+    500_000,
+    (
+        Delivery(
+            (
+                _record("e1", "fill", 0, "cleared", 5),
+                _record("e2", "fill", 1, "open", 7),
+                _record("e3", "drain", 2, "cleared", 5),
+                _record("e1", "fill", 0, "cleared", 5),
+                _record("e4", "drain", 9, "early", 3),
+            )
+        ),
+        Delivery(
+            (
+                _record("e5", "fill", 1, "early", 3),
+                _record("e2", "fill", 1, "open", 8),
+                _record("e6", "drain", 3, "open", 1),
+                _record("e7", "fill", 4, "other", 2),
+            )
+        ),
+    ),
+)
+"""An account that cleared, one that is open, one whose drain came first, a duplicate and a conflict."""
+
+DUE = DAY + timedelta(minutes=11)
+"""The instant at which the account `open` becomes overdue."""
+
+ASKS = (
+    Ask(DUE, traced={"p": "open"}, steps=2),
+    Ask(DUE - timedelta(microseconds=1)),
+    Ask(DAY + timedelta(minutes=1), known_at=5),
+)
+
+
+def account_of(both: Both) -> None:
+    """Hold everything together: the answers, and the stored rows."""
+    agree(both, *ASKS)
+    hold("stored tables", stored_tables(both.ledger, left_out=["account_hash"]), auditor_tables(both.audit))
+
+
+def test_the_story_as_it_is_agrees(new_ledger: NewLedger) -> None:
+    """With nothing planted, product and auditor agree; so what follows fails for what is planted alone."""
+    account_of(tell(new_ledger, STORY))
+
+
+Plant = Callable[[Any], Any]
+
+
+def _post_without_one(sound: Any) -> Any:
+    def post(*arguments: Any) -> Posted:
+        posted = sound(*arguments)
+        return replace(posted, reservoir=posted.reservoir.sort("sequence").slice(1))
+
+    return post
+
+
+def _fold_with(**changed: pl.Expr) -> Plant:
+    def plant(sound: Any) -> Any:
+        def fold(before: pl.DataFrame, entries: pl.DataFrame) -> Folded:
+            folded = sound(before, entries)
+            schema = folded.open.schema
+            found = [frame.with_columns(**changed).cast(dict(schema)) for frame in (folded.cleared, folded.open)]
+            return Folded(*found)
+
+        return fold
+
+    return plant
+
+
+def _fold_forgetting(sound: Any) -> Any:
+    return lambda before, entries: sound(before.clear(), entries)
+
+
+def _fold_by_effective_time(sound: Any) -> Any:
+    return lambda rows: sound(rows.with_columns(sequence=pl.col("effective_at").rank("ordinal").cast(pl.Int64)))
+
+
+def _all_fresh(_sound: Any) -> Any:
+    return lambda events, _known, _log: Deduplicated(events.with_columns(identity_hash()), 0, no_rejections())
+
+
+def _conflicts_unseen(sound: Any) -> Any:
+    def deduplicate(*arguments: Any) -> Deduplicated:
+        found = sound(*arguments)
+        return replace(found, duplicates=found.duplicates + found.conflicts.height, conflicts=no_rejections())
+
+    return deduplicate
+
+
+def _text(old: str, new: str) -> Plant:
+    """In the text that a function gives, one phrase for another."""
+
+    def plant(sound: Any) -> Any:
+        def changed(*arguments: Any) -> str:
+            text: str = sound(*arguments)
+            assert old in text
+            return text.replace(old, new)
+
+        return changed
+
+    return plant
+
+
+def _due_by(microseconds: int) -> Plant:
+    return lambda sound: f"({sound} + INTERVAL '{microseconds} microseconds')"
+
+
+PLANTED: dict[str, tuple[str, str, Plant]] = {
+    "balance: one entry is dropped": ("balance", "clearwell.ingest.door.post", _post_without_one),
+    "balance: a sign is flipped": (
+        "balance",
+        "clearwell.projections.store.fold_reservoirs",
+        lambda sound: lambda entries: sound(entries.with_columns(amount=-pl.col("amount"))),
+    ),
+    "balance: what lies beyond a past cut counts": (
+        "balance",
+        "clearwell.projections.cuts._reaching_beyond",
+        lambda _sound: lambda _log, _cut: [],
+    ),
+    "episode: turnover is off by one": (
+        "view episodes",
+        "clearwell.projections.store.fold",
+        _fold_with(turnover=pl.col("turnover") + 1),
+    ),
+    "episode: an entry is miscounted": (
+        "view open_accounts",
+        "clearwell.projections.store.fold",
+        _fold_with(entry_count=pl.col("entry_count") + 1),
+    ),
+    "episode: the opening is its last entry's": (
+        "view episodes",
+        "clearwell.projections.store.fold",
+        _fold_with(opened_effective_at=pl.col("last_effective_at")),
+    ),
+    "episode: what was open before a batch is forgotten": (
+        "open",
+        "clearwell.projections.store.fold",
+        _fold_forgetting,
+    ),
+    "episode: the span ends a microsecond late": (
+        "stored tables",
+        "clearwell.projections.store.fold",
+        _fold_with(span_to=pl.col("span_to") + timedelta(microseconds=1)),
+    ),
+    "order: entries are folded by effective time": (
+        "view episodes",
+        "clearwell.ledger.fold._in_account_order",
+        _fold_by_effective_time,
+    ),
+    "order: open accounts are listed the youngest first": (
+        "open",
+        "clearwell.application.questions.SORTS",
+        lambda sound: {**sound, "age": "opened_at DESC"},
+    ),
+    "state: a window runs out a microsecond late": ("open", "clearwell.quality.clearing._DUE_AT", _due_by(1)),
+    "state: a window runs out a microsecond early": ("open", "clearwell.quality.clearing._DUE_AT", _due_by(-1)),
+    "state: the instant at which a window runs out is in it": (
+        "status",
+        "clearwell.quality.clearing.open_with_state",
+        _text("<= $effective_at THEN 'overdue'", "< $effective_at THEN 'overdue'"),
+    ),
+    "status: open accounts are miscounted": (
+        "status",
+        "clearwell.quality.clearing.status",
+        _text("count(*) AS open_count", "count(*) + 1 AS open_count"),
+    ),
+    "status: cleared money is not due": (
+        "status",
+        "clearwell.quality.clearing.due_episodes",
+        _text("sum(turnover)", "sum(turnover - turnover)"),
+    ),
+    "duplicate: it is accepted once more": ("duplicates", "clearwell.ingest.door.deduplicate", _all_fresh),
+    "duplicate: a conflict is taken for one": ("duplicates", "clearwell.ingest.door.deduplicate", _conflicts_unseen),
+    "cut: it ends one event early": (
+        "cut",
+        "clearwell.application.cutting.resolve_cut",
+        lambda sound: lambda *arguments: replace(cut := sound(*arguments), sequence=cut.sequence - 1),
+    ),
+    "entries: the view has them the other way round": (
+        "view entries",
+        "clearwell.application.querying.entries_query",
+        _text('-"amount_x"', '"amount_x"'),
+    ),
+    "trace: it lacks an event": (
+        "trace",
+        "clearwell.application.tracing._Finder.events",
+        lambda sound: lambda *arguments, **named: sound(*arguments, **named).slice(1),
+    ),
+}
+"""What is planted: the family in which it must be found, what is replaced, and by what."""
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_planted_is_found(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch, planted: str) -> None:
+    """One discrepancy in the product fails the comparison, and the failure names the family of figures."""
+    family, target, plant = PLANTED[planted]
+    _replace(monkeypatch, target, plant)
+    with pytest.raises(AssertionError, match=rf"(?m)^{family}\b"):
+        account_of(tell(new_ledger, STORY))
+
+
+def test_rows_that_depend_on_batches_are_found(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fold that forgets what was open before gives other rows one by one than all at once."""
+    _replace(monkeypatch, "clearwell.projections.store.fold", _fold_forgetting)
+    told = (tell(new_ledger, replace(STORY, batch_events=size)) for size in (1, 500_000))
+    rows = [json.dumps(stored_tables(both.ledger, left_out=["account_hash"]), default=str) for both in told]
+    assert rows[0] != rows[1]
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, target: str, plant: Plant) -> None:
+    module_name, *names = _parted(target)
+    holder: Any = importlib.import_module(module_name)
+    for name in names[:-1]:
+        holder = getattr(holder, name)
+    monkeypatch.setattr(holder, names[-1], plant(getattr(holder, names[-1])))
+
+
+def _parted(target: str) -> list[str]:
+    """A dotted name as its module and the names inside it."""
+    parts = target.split(".")
+    place = next(place for place, part in enumerate(parts) if part != part.lower() or place == 3)
+    return [".".join(parts[:place]), *parts[place:]]
