@@ -107,10 +107,12 @@ class Project:
     ) -> Receipt:
         """Take every record of `files` in; without files, of the project's sources. Safe to repeat.
 
-        With `imports` they are history, and events keep the `recorded_at` that they bring.
+        With `imports` they are history, and events keep the `recorded_at` that they bring. Everything is sealed after.
         """
         inputs = [file_input(fspath(name), input_format) for name in files]
-        return ingesting.ingest(self._workspace, inputs, variables=dict(variables or {}), imports=imports)
+        receipt = ingesting.ingest(self._workspace, inputs, variables=dict(variables or {}), imports=imports)
+        sealing.seal(self._workspace)
+        return receipt
 
     def status(self, at: When = None, known_at: Known = None) -> StatusReport:
         """Per flow and account type: open, in flight, overdue, and the share cleared."""
@@ -145,7 +147,9 @@ class Project:
 
     def retry_quarantine(self, numbers: Sequence[int] = (), corrected: bytes | None = None) -> Retried:
         """Send waiting records through the door again."""
-        return quarantining.retry(self._workspace, numbers, corrected)
+        retried = quarantining.retry(self._workspace, numbers, corrected)
+        sealing.seal(self._workspace)
+        return retried
 
     def verify(self, *checkpoints: str, key: str = "") -> Verification:
         """Prove the ledger anew from its files, and against the texts of signed checkpoints that were kept.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clearwell.application.sealing import seal
 from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.application.writing import writing
 from clearwell.catalog import manifest
@@ -28,11 +29,13 @@ class Compacted:
 def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Compacted:
     """Make small files of the log large ones, up to `compaction_events` each; `report` is told the events done.
 
-    Every step is a commit of its own, so that it can be interrupted and repeated. Raises UsageError when the ledger is
+    What is not sealed is sealed first: from then on the seal, not the hash of a file, tells what the content was. Every
+    step is a commit of its own, so that it can be interrupted and repeated. Raises UsageError when the ledger is
     empty, StorageError when a file is damaged or another process writes.
     """
     require_ledger(workspace.periods())
     with writing(workspace) as lease:
+        seal(workspace)
         log = workspace.log()
         before = len(log.files)
         models = workspace.known_models()

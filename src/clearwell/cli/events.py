@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -59,21 +60,32 @@ def ingest(
     inputs = [file_input(name, input_format) for name in files or []]
     total = sum(item.size or 0 for item in inputs) or None
     done = dict.fromkeys(range(len(inputs)), 0.0)
-    with opened(project) as workspace, meter("records", total) as shown:
+    with opened(project) as workspace:
         _require_known(workspace, variables)
+        with meter("records", total) as shown:
 
-        def report(item: Input, share: float, records: int) -> None:
-            if item in inputs:
-                done[inputs.index(item)] = share * (item.size or 0)
-            shown.advance(records, sum(done.values()))
+            def report(item: Input, share: float, records: int) -> None:
+                if item in inputs:
+                    done[inputs.index(item)] = share * (item.size or 0)
+                shown.advance(records, sum(done.values()))
 
-        receipt = ingesting.ingest(workspace, inputs, variables=variables, imports=history, report=report)
-    if as_json:
-        print_json(asdict(receipt))
-    else:
-        print_receipt(receipt)
+            receipt = ingesting.ingest(workspace, inputs, variables=variables, imports=history, report=report)
+        if as_json:
+            print_json(asdict(receipt))
+        else:
+            print_receipt(receipt)
+        seal_after(workspace)
     if receipt.quarantined:
         raise typer.Exit(1)
+
+
+def seal_after(workspace: Workspace) -> None:
+    """Seal what is durable by now. It was acknowledged before, and what fails here is made up for by the next seal."""
+    from clearwell.application import sealing
+
+    sys.stdout.flush()
+    with meter("events sealed") as shown:
+        sealing.seal(workspace, shown.advance)
 
 
 def _require_known(workspace: Workspace, names: Iterable[str]) -> None:

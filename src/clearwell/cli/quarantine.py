@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearwell.cli.events import print_receipt
+from clearwell.cli.events import print_receipt, seal_after
 from clearwell.cli.options import HERE, FormatOption, JsonOption, ProjectOption, chosen_format
 from clearwell.cli.output import print_csv, print_json, print_json_rows, print_table
 from clearwell.cli.session import project as opened
@@ -96,11 +96,12 @@ def retry(
     content = _content(corrected) if corrected else None
     with opened(project) as workspace:
         result = quarantining.retry(workspace, numbers or [], content)
-    if as_json:
-        print_json({**asdict(result.receipt), "released": result.released})
-    else:
-        print_receipt(result.receipt)
-        typer.echo(f"{len(result.released):,} record(s) left quarantine.")
+        if as_json:
+            print_json({**asdict(result.receipt), "released": result.released})
+        else:
+            print_receipt(result.receipt)
+            typer.echo(f"{len(result.released):,} record(s) left quarantine.")
+        seal_after(workspace)
     if result.receipt.quarantined:
         raise typer.Exit(1)
 
