@@ -83,12 +83,12 @@ def test_the_books_are_the_same_with_and_without(
 ) -> None:
     """With personal properties the books, and what a reader sees, are those of a ledger that keeps all in clear."""
     lines = [wire(number, record) for number, record in enumerate(records)]
-    sealed = new_ledger(flow_with(design_flow, PERSONAL))
+    encrypted = new_ledger(flow_with(design_flow, PERSONAL))
     clear = new_ledger(flow_with(design_flow, {}))
-    assert sealed.ingest(*lines) == clear.ingest(*lines)
-    assert books(sealed) == books(clear)
-    assert said(sealed) == said(clear)
-    assert sealed.ingest(*lines).duplicates == len(lines)
+    assert encrypted.ingest(*lines) == clear.ingest(*lines)
+    assert books(encrypted) == books(clear)
+    assert said(encrypted) == said(clear)
+    assert encrypted.ingest(*lines).duplicates == len(lines)
 
 
 @REAL

@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from stories import Story
 
+from clearwell.cli.main import main
+
 FLOW = """\
 flow: card_payments
 owner: payments-engineering
@@ -114,6 +116,10 @@ def test_a_customer_is_forgotten(story: Story) -> None:
     assert story.say("compact").exit_code == 0
     assert files_holding(data, *PEOPLE[her]) == ["catalog.sqlite"], "only quarantine keeps records as they came"
     before = books_of(story)
+    proof, checkpoint = story.folder / "proof.json", story.folder / "checkpoint.txt"
+    assert story.say("prove", "charge.creation-0", "--out", str(proof)).exit_code == 0
+    assert story.say("checkpoint", "--out", str(checkpoint)).exit_code == 0
+    assert PEOPLE[her][0] not in proof.read_text(), "whoever gets a proof learns nothing personal"
 
     done = story.ask("forget", her, "--yes")
     assert done == {"subject": her, "key": "destroyed", "quarantined": 1, "in_clear": []}
@@ -123,6 +129,9 @@ def test_a_customer_is_forgotten(story: Story) -> None:
     assert files_holding(data, *PEOPLE[her]) == []
     assert files_holding(data, *PEOPLE[him]) == ["catalog.sqlite"]
     assert books_of(story) == before
+    assert story.say("verify", "--checkpoint", str(checkpoint)).exit_code == 0
+    root = json.loads(proof.read_text())["root"]
+    assert main(["verify-proof", str(proof), "--root", root]) == 0
 
 
 def test_then_everything_goes_on(story: Story) -> None:

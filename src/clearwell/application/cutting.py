@@ -12,7 +12,7 @@ from clearwell.application.workspace import KnownModels, Workspace, require_ledg
 from clearwell.catalog.models import ModelPeriod, model_texts
 from clearwell.errors import ClearwellError, UsageError
 from clearwell.flows.model import Model
-from clearwell.ingest.personal import Opening
+from clearwell.ingest.personal import Decryption
 from clearwell.log.reader import LogReader
 from clearwell.projections.cuts import evaluate_at
 from clearwell.projections.store import ProjectionStore
@@ -41,7 +41,7 @@ class Evaluated:
     time_zone: str
     log: LogReader
     store: ProjectionStore
-    opening: Opening
+    decryption: Decryption
 
     @property
     def personal_names(self) -> list[str]:
@@ -62,7 +62,7 @@ def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
         period = _in_force_at(periods, cut)
         model = models[period.version]
         evaluate_at(store, log, models, cut)
-        evaluated = Evaluated(cut, model, models, period.time_zone, log, store, workspace.opening)
+        evaluated = Evaluated(cut, model, models, period.time_zone, log, store, workspace.decryption)
         _put_windows(evaluated)
         yield evaluated
 

@@ -15,7 +15,7 @@ from clearwell.catalog import quarantine
 from clearwell.catalog.keys import KeyState
 from clearwell.errors import StorageError, UsageError
 from clearwell.ledger.validation import PROPERTY_BYTES
-from clearwell.values.sealed import Unreadable
+from clearwell.values.encrypted import Unreadable
 from clearwell.values.times import stored_text
 
 

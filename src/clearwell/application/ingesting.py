@@ -16,7 +16,7 @@ from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, at_most
 from clearwell.ingest.door import Door, DoorOptions, Receipt
 from clearwell.ingest.inputs import STANDARD_INPUT, Input, ReadOptions, read, source_inputs
-from clearwell.ingest.personal import Sealing
+from clearwell.ingest.personal import Encryption
 from clearwell.log.leftovers import set_aside
 from clearwell.values import columns
 from clearwell.values.times import to_instants
@@ -94,8 +94,8 @@ def open_door(
         currencies=workspace.currencies,
         future_limit=workspace.settings.future_limit,
         clock=workspace.clock,
-        sealing=Sealing(model, lambda: workspace.keys),
-        opening=workspace.opening,
+        encryption=Encryption(model, lambda: workspace.keys),
+        decryption=workspace.decryption,
         imports=imports,
     )
     return model, Door(lease, workspace.log(), options)

@@ -23,7 +23,7 @@ from clearwell.flows.load import load_model
 from clearwell.flows.model import EventType, Model
 from clearwell.flows.personal import PersonalUse, personal_uses
 from clearwell.flows.problems import Problem
-from clearwell.ingest.personal import may_be_sealed
+from clearwell.ingest.personal import may_be_encrypted
 from clearwell.log.manifest import LogFile
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
@@ -231,7 +231,7 @@ def _in_clear(log: LogReader, file: LogFile, name: str) -> int:
     scan = pl.scan_parquet(log.path(file))
     column, others = pl.col(columns.property_column(name)), pl.col(columns.OTHER_PROPERTIES)
     conditions = {
-        columns.property_column(name): column.is_not_null() & ~may_be_sealed(column),
+        columns.property_column(name): column.is_not_null() & ~may_be_encrypted(column),
         columns.OTHER_PROPERTIES: others.str.json_path_match(f"$.{name}").is_not_null(),
     }
     present = scan.collect_schema().names()

@@ -16,13 +16,13 @@ from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import Model
-from clearwell.ingest.personal import Opening
+from clearwell.ingest.personal import Decryption
 from clearwell.ledger.views import entries_query, quoted_name, quoted_text
 from clearwell.quality import clearing
 from clearwell.values import columns
 from clearwell.values.accounts import SEPARATOR
 from clearwell.values.cuts import Cut
-from clearwell.values.sealed import PREFIX
+from clearwell.values.encrypted import PREFIX
 from clearwell.values.times import stored_text
 
 
@@ -68,8 +68,8 @@ def _make_views(books: Evaluated) -> None:
     source = f"read_parquet([{paths}], union_by_name = true)" if paths else _NO_EVENTS
     chosen = f"SELECT *{_absent_columns(books, source)} FROM {source}"
     if personal := books.personal_names:
-        _put_opening(books.opening, connection)
-        chosen = f"SELECT * REPLACE ({', '.join(map(_opened, personal))}) FROM ({chosen})"
+        _put_decryption(books.decryption, connection)
+        chosen = f"SELECT * REPLACE ({', '.join(map(_decrypted, personal))}) FROM ({chosen})"
     connection.execute(f"CREATE TEMP VIEW events AS {chosen} WHERE sequence <= {sequence} AND effective_at <= {at}")
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
@@ -90,25 +90,25 @@ def _make_views(books: Evaluated) -> None:
     _put_segments(books)
 
 
-def _put_opening(opening: Opening, connection: duckdb.DuckDBPyConnection) -> None:
-    """Give the connection a function that opens stored values; it is called for blocks of rows that a query reads."""
+def _put_decryption(decryption: Decryption, connection: duckdb.DuckDBPyConnection) -> None:
+    """Give the connection a function that decrypts stored values, called for blocks of the rows that a query reads."""
 
-    def opened(names: pa.ChunkedArray, stored: pa.ChunkedArray) -> pa.Array:
+    def decrypted(names: pa.ChunkedArray, stored: pa.ChunkedArray) -> pa.Array:
         name = names[0].as_py()
         frame = pl.DataFrame({"stored": pl.from_arrow(stored)})
-        shown = opening.shown(name, frame["stored"].drop_nulls().unique())
+        shown = decryption.shown(name, frame["stored"].drop_nulls().unique())
         return frame["stored"].replace(shown).to_arrow()
 
     text = duckdb.sqltypes.VARCHAR
-    connection.create_function(_OPENED, opened, [text, text], text, type=duckdb.func.PythonUDFType.ARROW)
+    connection.create_function(_DECRYPTED, decrypted, [text, text], text, type=duckdb.func.PythonUDFType.ARROW)
 
 
-_OPENED = "opened_personal"
+_DECRYPTED = "decrypted_personal"
 
 
-def _opened(name: str) -> str:
+def _decrypted(name: str) -> str:
     column = quoted_name(columns.property_column(name))
-    call = f"{_OPENED}({quoted_text(name)}, {column})"
+    call = f"{_DECRYPTED}({quoted_text(name)}, {column})"
     return f"CASE WHEN starts_with({column}, {quoted_text(PREFIX)}) THEN {call} ELSE {column} END AS {column}"
 
 

@@ -42,7 +42,7 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
     """Follow property `values` through the log.
 
     The first step takes the events that carry the values, in a property of that name or one that an account takes it
-    from. Each further step takes the events that touch a clearing account found before. Personal values are opened.
+    from. Each further step takes the events that touch a clearing account found before. Personal values are decrypted.
     Raises UsageError for a property that no model knows, and for a personal one that cannot be searched for.
     """
     with books_at(workspace, request) as books:
@@ -145,7 +145,7 @@ def _stored_texts(books: Evaluated, name: str, value: str) -> list[str]:
     if others:
         message = f"{name} is kept encrypted under the key of its subject: trace by {' or '.join(others)}"
         raise UsageError("property_not_searchable", message)
-    return books.opening.search_texts(name, value) if personal else [value]
+    return books.decryption.search_texts(name, value) if personal else [value]
 
 
 def _of(event: EventType, version: str) -> str:
@@ -221,11 +221,11 @@ def _events(books: Evaluated, found: pl.DataFrame, entries: pl.DataFrame) -> lis
 
 
 def _readable(books: Evaluated, found: pl.DataFrame) -> pl.DataFrame:
-    """The events with their personal values opened."""
+    """The events with their personal values decrypted."""
     for name in books.personal_names:
         column = columns.property_column(name)
         if column in found.columns:
-            shown = books.opening.shown(name, found[column].drop_nulls().unique())
+            shown = books.decryption.shown(name, found[column].drop_nulls().unique())
             found = found.with_columns(pl.col(column).replace(shown))
     return found
 

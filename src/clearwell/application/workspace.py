@@ -17,7 +17,7 @@ from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, StorageError, UsageError
 from clearwell.flows.load import load_model, read_flow_files
 from clearwell.flows.model import Model
-from clearwell.ingest.personal import Opening
+from clearwell.ingest.personal import Decryption
 from clearwell.log.manifest import Compaction, Segment
 from clearwell.log.reader import LogReader
 from clearwell.log.retention import Hold
@@ -119,9 +119,9 @@ class Workspace:
         return (self.folder / self.settings.data / _KEYS).exists()
 
     @property
-    def opening(self) -> Opening:
-        """What opens personal values, by the keys that are here; makes no file."""
-        return Opening(lambda: self.keys if self.has_keys else None)
+    def decryption(self) -> Decryption:
+        """What decrypts personal values, by the keys that are here; makes no file."""
+        return Decryption(lambda: self.keys if self.has_keys else None)
 
     @cached_property
     def currencies(self) -> Currencies:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from clearwell.catalog.database import SqliteFile
 from clearwell.errors import StorageError
-from clearwell.values.sealed import KEY_BYTES, SubjectKey, Unreadable
+from clearwell.values.encrypted import KEY_BYTES, SubjectKey, Unreadable
 
 FORMAT = 1
 """The file's `user_version`: goes up when its tables change."""

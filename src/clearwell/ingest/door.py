@@ -23,7 +23,7 @@ from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, first_applicable
 from clearwell.ingest.duplicates import deduplicate, recorded_before
 from clearwell.ingest.identities import Identities
-from clearwell.ingest.personal import Opening, Sealing
+from clearwell.ingest.personal import Decryption, Encryption
 from clearwell.ledger.posting import Posted, post
 from clearwell.ledger.validation import Rules, validate
 from clearwell.log.manifest import GENESIS, Segment
@@ -70,8 +70,8 @@ class DoorOptions:
     currencies: Currencies
     future_limit: timedelta
     clock: Callable[[], datetime]
-    sealing: Sealing
-    opening: Opening
+    encryption: Encryption
+    decryption: Decryption
     imports: bool = False
 
 
@@ -99,10 +99,10 @@ class Door:
         events = validated.events
         if not batch.rejections.is_empty():
             events = events.join(rejections, on="position", how="anti", maintain_order="left")
-        events = self._options.sealing.sealed(events, stored_text(recorded_at))
-        told_apart = deduplicate(events, self._identities, self.log, self._options.opening)
+        events = self._options.encryption.encrypted(events, stored_text(recorded_at))
+        told_apart = deduplicate(events, self._identities, self.log, self._options.decryption)
         whole = validated.refused.join(batch.rejections, on="position", how="anti")
-        before = recorded_before(whole, self._identities, self.log, self._options.opening)
+        before = recorded_before(whole, self._identities, self.log, self._options.decryption)
         rejections = pl.concat([rejections.join(before, on="position", how="anti"), told_apart.conflicts])
         refused = _with_origin(batch, rejections.sort("position"))
         receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=rejections.height)

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 
 from clearwell.ingest.identities import Identities, identity_hash
-from clearwell.ingest.personal import Contents, Opening, may_be_sealed
+from clearwell.ingest.personal import Contents, Decryption, may_be_encrypted
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.log.reader import LogReader
 from clearwell.values import columns
-from clearwell.values.sealed import Unreadable
+from clearwell.values.encrypted import Unreadable
 
 _NOT_CONTENT = {
     "position",
@@ -42,14 +42,14 @@ class Deduplicated:
     conflicts: pl.DataFrame
 
 
-def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader, opening: Opening) -> Deduplicated:
-    """Split validated and sealed `events` (with `position`) into new, repeated and conflicting ones."""
+def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader, decryption: Decryption) -> Deduplicated:
+    """Split validated and encrypted `events` (with `position`) into new, repeated and conflicting ones."""
     hashed = events.with_columns(identity_hash())
-    against_log = _against_log(hashed, known, log, opening)
+    against_log = _against_log(hashed, known, log, decryption)
     unknown = (
         hashed if against_log.is_empty() else hashed.join(against_log, on="position", how="anti", maintain_order="left")
     )
-    against_batch = _against_batch(unknown, opening)
+    against_batch = _against_batch(unknown, decryption)
     fresh = (
         unknown
         if against_batch.is_empty()
@@ -59,20 +59,20 @@ def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader, opening
     return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
 
 
-def recorded_before(refused: pl.DataFrame, known: Identities, log: LogReader, opening: Opening) -> pl.DataFrame:
+def recorded_before(refused: pl.DataFrame, known: Identities, log: LogReader, decryption: Decryption) -> pl.DataFrame:
     """The `position` of refused records that are events of the log, to the letter.
 
     They were accepted under an earlier model; what the model asks for now does not undo that.
     """
     named = refused.filter(pl.col("id").is_not_null(), pl.col("producer").is_not_null())
-    seen = _against_log(named.with_columns(identity_hash()), known, log, opening)
+    seen = _against_log(named.with_columns(identity_hash()), known, log, decryption)
     return seen.filter(pl.col("differs") == "").select("position").unique()
 
 
 _SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
 
 
-def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader, opening: Opening) -> pl.DataFrame:
+def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader, decryption: Decryption) -> pl.DataFrame:
     """The events whose identity is in the log, with the names of the fields that differ there ('' when none does)."""
     places, sequences = known.matches(hashed["identity_hash"].to_numpy())
     if not len(places):
@@ -84,10 +84,10 @@ def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader, openin
         ["sequence", "producer", "id"],
         pl.format("sequence {}", "sequence"),
     )
-    return _same_properties_kept_otherwise(compared, opening)
+    return _same_properties_kept_otherwise(compared, decryption)
 
 
-def _against_batch(hashed: pl.DataFrame, opening: Opening) -> pl.DataFrame:
+def _against_batch(hashed: pl.DataFrame, decryption: Decryption) -> pl.DataFrame:
     """The events whose identity came earlier in this batch."""
     suspects = hashed.filter(pl.col("identity_hash").is_duplicated())
     if suspects.is_empty():
@@ -95,7 +95,7 @@ def _against_batch(hashed: pl.DataFrame, opening: Opening) -> pl.DataFrame:
     firsts = suspects.unique(["producer", "id"], keep="first", maintain_order=True)
     repeats = suspects.join(firsts.select("position"), on="position", how="anti", maintain_order="left")
     compared = _compared(repeats, firsts.drop("position"), ["producer", "id"], pl.lit("the same batch"))
-    return _same_properties_kept_otherwise(compared, opening)
+    return _same_properties_kept_otherwise(compared, decryption)
 
 
 def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where: pl.Expr) -> pl.DataFrame:
@@ -118,23 +118,23 @@ def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where
     return joined.with_columns(differs=named, where=where)
 
 
-def _same_properties_kept_otherwise(compared: pl.DataFrame, opening: Opening) -> pl.DataFrame:
+def _same_properties_kept_otherwise(compared: pl.DataFrame, decryption: Decryption) -> pl.DataFrame:
     """Clear the difference where it is only one of form; gives the columns of `_SEEN_SCHEMA`.
 
     A property that was declared since has a column now; one that has become personal since, or no more, or whose
-    subject is another now, is sealed otherwise; what was erased equals any value. Looks, row by row, at the few that
+    subject is another now, is encrypted otherwise; what was erased equals any value. Looks, row by row, at the few that
     differ and may do so.
     """
     seen = compared.select("position", "differs", "where").cast(_SEEN_SCHEMA)
     differing = compared.filter(pl.col("differs") != "")
     suspects = [] if differing.is_empty() else differing.filter(_may_be_kept_otherwise(differing)).to_dicts()
-    opened = _opened(suspects, opening)
+    decrypted = _decrypted(suspects, decryption)
     same = [
         row["position"]
         for row in suspects
         if all(name.startswith(_PROPERTIES) for name in row["differs"].split(", "))
         and row["mine_type"] == row["theirs_type"]  # `differs` does not name every field.
-        and _say_the_same(_properties(row, "mine_"), _properties(row, "theirs_"), opened)
+        and _say_the_same(_properties(row, "mine_"), _properties(row, "theirs_"), decrypted)
     ]
     if not same:
         return seen
@@ -148,29 +148,30 @@ _SIDES = ("mine_", "theirs_")
 
 def _may_be_kept_otherwise(compared: pl.DataFrame) -> pl.Expr:
     others = [side + columns.OTHER_PROPERTIES for side in _SIDES]
-    sealed = [name for name in compared.columns if name.startswith(tuple(side + _PROPERTIES[0] for side in _SIDES))]
+    prefixes = tuple(side + columns.PROPERTY_PREFIX for side in _SIDES)
+    encrypted = [name for name in compared.columns if name.startswith(prefixes)]
     return pl.any_horizontal(
         pl.lit(value=False),
         *(pl.col(name).is_not_null() for name in others if name in compared.columns),
-        *(may_be_sealed(pl.col(name)).fill_null(value=False) for name in sealed),
+        *(may_be_encrypted(pl.col(name)).fill_null(value=False) for name in encrypted),
     )
 
 
-def _opened(suspects: Sequence[Mapping[str, Any]], opening: Opening) -> dict[str, Contents]:
+def _decrypted(suspects: Sequence[Mapping[str, Any]], decryption: Decryption) -> dict[str, Contents]:
     """By property, what the stored texts of both sides say."""
     texts: dict[str, set[str]] = {}
     for row in suspects:
         for side in _SIDES:
             for name, text in _properties(row, side).items():
                 texts.setdefault(name, set()).add(text)
-    return {name: opening.contents(name, found) for name, found in texts.items()}
+    return {name: decryption.contents(name, found) for name, found in texts.items()}
 
 
-def _say_the_same(mine: Mapping[str, str], theirs: Mapping[str, str], opened: Mapping[str, Contents]) -> bool:
+def _say_the_same(mine: Mapping[str, str], theirs: Mapping[str, str], decrypted: Mapping[str, Contents]) -> bool:
     """Whether both have the same properties with the same values, as far as can still be told."""
 
     def same(name: str) -> bool:
-        both = (opened[name][mine[name]], opened[name][theirs[name]])
+        both = (decrypted[name][mine[name]], decrypted[name][theirs[name]])
         return mine[name] == theirs[name] or Unreadable.ERASED in both or (both[0] == both[1] != Unreadable.LOST)
 
     return mine.keys() == theirs.keys() and all(map(same, mine))

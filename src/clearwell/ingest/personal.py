@@ -1,7 +1,7 @@
-"""Seals the personal values of events on their way into the log, and opens them for whoever may read.
+"""Encrypts the personal values of events on their way into the log, and decrypts them for whoever may read.
 
-Each distinct value is sealed once. Events of a model without personal properties pass untouched, and no key is looked
-at. A personal value never passes in clear: one without a subject is our mistake, and stops.
+Each distinct value is encrypted once. Events of a model without personal properties pass untouched, and no key is
+looked at. A personal value never passes in clear: one without a subject is our mistake, and stops.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import polars as pl
 from clearwell.catalog.keys import SubjectKeys
 from clearwell.flows.model import Model
 from clearwell.values import columns
-from clearwell.values.sealed import ERASED, PREFIX, SubjectKey, Unreadable, key_of
+from clearwell.values.encrypted import ERASED, PREFIX, SubjectKey, Unreadable, key_of
 
 Contents = dict[str, str | Unreadable]
 """The clear text of each stored one, or why there is none."""
@@ -21,11 +21,11 @@ Contents = dict[str, str | Unreadable]
 _OPENED_AT_A_TIME = 10_000
 
 
-class Sealing:
+class Encryption:
     """Puts the stored form in the place of the values that a model says are personal."""
 
     def __init__(self, model: Model, keys: Callable[[], SubjectKeys]) -> None:
-        """`keys` opens the file of keys; it is called when there is something to seal."""
+        """`keys` opens the file of keys; it is called when there is something to encrypt."""
         self._keys = keys
         self._subject_columns: dict[str, dict[str, list[str]]] = {}
         """By personal property: the columns that name its subject, each with the event types where it does."""
@@ -34,7 +34,7 @@ class Sealing:
                 column = columns.property_column(item.subject or item.name)
                 self._subject_columns.setdefault(item.name, {}).setdefault(column, []).append(event.name)
 
-    def sealed(self, events: pl.DataFrame, seen_at: str) -> pl.DataFrame:
+    def encrypted(self, events: pl.DataFrame, seen_at: str) -> pl.DataFrame:
         """Validated `events` as they may be stored. New keys are durable when this returns.
 
         Raises StorageError when the keys cannot be read or written.
@@ -48,7 +48,7 @@ class Sealing:
             raise AssertionError(f"a value of {', '.join(names)} has no subject")
         keys = self._keys().for_subjects(subjects.to_list(), seen_at)
         for name, pair in pairs.items():
-            stored = [_sealed(name, value, keys[subject]) for subject, value in pair.iter_rows()]
+            stored = [_encrypted(name, value, keys[subject]) for subject, value in pair.iter_rows()]
             events = self._replaced(events, name, pair.with_columns(stored=pl.Series(stored, dtype=pl.String)))
         return events
 
@@ -73,7 +73,7 @@ class Sealing:
         )
 
 
-class Opening:
+class Decryption:
     """Gives stored values their clear text back, as far as their keys still exist."""
 
     def __init__(self, keys: Callable[[], SubjectKeys | None]) -> None:
@@ -81,7 +81,7 @@ class Opening:
         self._keys = keys
 
     def contents(self, name: str, stored: Iterable[str]) -> Contents:
-        """What these texts of the property `name` say; a text that is not sealed says itself."""
+        """What these texts of the property `name` say; a text that is not encrypted says itself."""
         found: Contents = {}
         by_key: dict[str, list[str]] = {}
         for text in stored:
@@ -95,7 +95,7 @@ class Opening:
             for identifier in some:
                 key = keys.get(identifier, Unreadable.LOST)
                 for text in by_key[identifier]:
-                    found[text] = key.opened(name, text) if isinstance(key, SubjectKey) else key
+                    found[text] = key.decrypted(name, text) if isinstance(key, SubjectKey) else key
         return found
 
     def shown(self, name: str, stored: Iterable[str]) -> dict[str, str]:
@@ -107,13 +107,13 @@ class Opening:
         """The texts as which the log may hold `value` of a property whose subject is the value itself."""
         file = self._keys()
         key = file.of_subject(value) if file else None
-        return [value, key.sealed(name, value)] if isinstance(key, SubjectKey) else [value]
+        return [value, key.encrypted(name, value)] if isinstance(key, SubjectKey) else [value]
 
 
-def may_be_sealed(column: pl.Expr) -> pl.Expr:
-    """Whether a stored text may be a sealed or an erased one."""
+def may_be_encrypted(column: pl.Expr) -> pl.Expr:
+    """Whether a stored text may be an encrypted or an erased one."""
     return column.str.starts_with(PREFIX)
 
 
-def _sealed(name: str, value: str, key: SubjectKey | Unreadable) -> str:
-    return key.sealed(name, value) if isinstance(key, SubjectKey) else ERASED
+def _encrypted(name: str, value: str, key: SubjectKey | Unreadable) -> str:
+    return key.encrypted(name, value) if isinstance(key, SubjectKey) else ERASED

@@ -82,7 +82,7 @@ def test_a_trace_opens_values(filled: Ledger) -> None:
 
 
 def test_a_value_that_is_its_own_subject_can_be_traced(filled: Ledger) -> None:
-    """The search is for the sealed form; without its key nothing can be found."""
+    """The search is for the encrypted form; without its key nothing can be found."""
     assert len(traced(filled, email="Alice@example.com")) == 2
     assert traced(filled, email="nobody@example.com") == []
     forget(filled, "Alice@example.com")
@@ -111,7 +111,7 @@ def test_queries_open_values(filled: Ledger) -> None:
 
 
 def test_a_query_of_another_column_needs_no_keys(filled: Ledger) -> None:
-    """Only the columns that a query reads are opened: without the file of keys, the others are as they were."""
+    """Only the columns that a query reads are decrypted: without the file of keys, the others are as they were."""
     (filled.data / "keys.sqlite").unlink()
     assert asked(filled, "SELECT count(DISTINCT property_customer) FROM events") == [(2,)]
     assert asked(filled, "SELECT DISTINCT property_name FROM events") == [("(unreadable)",)]
@@ -119,7 +119,7 @@ def test_a_query_of_another_column_needs_no_keys(filled: Ledger) -> None:
 
 
 def test_old_events_in_clear_are_still_found(new_ledger: NewLedger, design_flow: str, creation: Make) -> None:
-    """Values from before the property was personal can be traced and read beside the sealed ones."""
+    """Values from before the property was personal can be traced and read beside the encrypted ones."""
     ledger = new_ledger(flow_with(design_flow, {"email": {}}))
     ledger.ingest(creation(properties=person(email="a@example.com")))
     ledger.write_flow(flow_with(design_flow, PERSONAL))

@@ -12,7 +12,7 @@ import pytest
 
 from clearwell.catalog.keys import FORMAT, KeyState, SubjectKeys
 from clearwell.errors import StorageError
-from clearwell.values.sealed import KEY_BYTES, SubjectKey, Unreadable
+from clearwell.values.encrypted import KEY_BYTES, SubjectKey, Unreadable
 
 NOW, LATER = "2026-01-01T00:00:00.000000Z", "2026-02-01T00:00:00.000000Z"
 

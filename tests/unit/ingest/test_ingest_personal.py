@@ -14,7 +14,7 @@ from clearwell.application import forgetting, modelling, quarantining
 from clearwell.ingest import door
 from clearwell.ingest.door import Receipt
 from clearwell.ledger.rejections import RejectionCode
-from clearwell.values.sealed import ERASED, PREFIX
+from clearwell.values.encrypted import ERASED, PREFIX
 
 if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
@@ -62,8 +62,8 @@ def private(new_ledger: NewLedger, design_flow: str) -> Ledger:
     return new_ledger(flow_with(design_flow, **NAME_OF_CUSTOMER, **EMAIL))
 
 
-def test_values_are_stored_sealed(private: Ledger, creation: Make) -> None:
-    """Personal values are sealed, the subject's id is not; equal values of one subject look equal, and no others."""
+def test_values_are_stored_encrypted(private: Ledger, creation: Make) -> None:
+    """Personal values are encrypted, the subject's id is not; equal values of one subject look equal, and no others."""
     people = [("cus_1", "Alice"), ("cus_1", "Alice"), ("cus_1", "Bob"), ("cus_2", "Alice"), ("cus_2", None)]
     records = [
         creation(id=f"e{number}", properties=person(customer, name=name, email="a@example.com"))
@@ -77,7 +77,7 @@ def test_values_are_stored_sealed(private: Ledger, creation: Make) -> None:
     assert stored(private, "customer") == [customer for customer, _ in people]
 
 
-def test_a_value_that_looks_sealed_is_sealed(private: Ledger, creation: Make) -> None:
+def test_a_value_that_looks_encrypted_is_encrypted(private: Ledger, creation: Make) -> None:
     """What a producer sends is text: also when it has the form of a stored value, or says that it is erased."""
     private.ingest(
         creation(properties=person(name=ERASED)), creation(id="e2", properties=person(name="personal:1:a:b"))
@@ -233,7 +233,7 @@ def test_a_type_that_differs_is_a_conflict_however_many_properties_do(
 
 
 def test_a_refused_record_is_known_again_too(new_ledger: NewLedger, design_flow: str, creation: Make) -> None:
-    """An event that the model would refuse now, for it lacks a property, is a duplicate, sealed or erased."""
+    """An event that the model would refuse now, for it lacks a property, is a duplicate, encrypted or erased."""
     ledger = new_ledger(flow_with(design_flow, **NAME_OF_CUSTOMER))
     record = creation(properties=person(name="Alice"))
     ledger.ingest(record)

@@ -41,13 +41,13 @@ class SubjectKey:
     identifier: str
     secret: bytes
 
-    def sealed(self, name: str, value: str) -> str:
+    def encrypted(self, name: str, value: str) -> str:
         """The stored form of a value (not empty) of the property `name`: `personal:1:KEY:CIPHERTEXT` (base64url)."""
         content = _cipher(self.secret).encrypt(value.encode(), [name.encode()])
         return f"{_FORM}{self.identifier}:{base64.urlsafe_b64encode(content).decode()}"
 
-    def opened(self, name: str, stored: str) -> str | Unreadable:
-        """The value again; LOST when the text was changed, or was sealed with another key or for another property."""
+    def decrypted(self, name: str, stored: str) -> str | Unreadable:
+        """The value again; LOST when the text was changed, or is of another key or another property."""
         from cryptography.exceptions import InvalidTag  # As below.
 
         try:
@@ -58,7 +58,7 @@ class SubjectKey:
 
 
 def key_of(stored: str) -> str | None:
-    """The identifier of the key that a stored value was sealed with; None when it is no sealed value."""
+    """The identifier of the key that a stored value was encrypted with; None when it is no encrypted value."""
     parts = stored.split(":")
     return parts[2] if stored.startswith(_FORM) and len(parts) == 4 else None
 
