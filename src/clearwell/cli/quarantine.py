@@ -28,7 +28,7 @@ CodeOption = Annotated[str | None, typer.Option("--code", help="Only records wit
 def list_records(
     project: ProjectOption = HERE,
     code: CodeOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="Records that were replayed, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Records that were replayed or erased, too.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")] = 100,
     as_json: JsonOption = False,
     form: FormatOption = "table",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -146,6 +147,16 @@ def test_the_file_is_its_owner_s(keys: SubjectKeys, path: Path) -> None:
     keys.for_subjects(["cus_1"], NOW)
     assert {item.stat().st_mode & 0o777 for item in path.parent.iterdir()} == {0o600}
     assert len(list(path.parent.iterdir())) > 1
+
+
+def test_a_file_opened_in_one_thread_is_closed_in_another(path: Path) -> None:
+    """A query may open the keys in a thread of the engine; whoever asked closes them."""
+    with ThreadPoolExecutor(1) as pool:
+        keys = pool.submit(SubjectKeys, path, os.urandom).result()
+        pool.submit(keys.for_subjects, ["cus_1"], NOW).result()
+    assert isinstance(keys.of_subject("cus_1"), SubjectKey)
+    keys.close()
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
 def test_a_later_format_is_refused(path: Path) -> None:
