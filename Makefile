@@ -1,11 +1,12 @@
 # Every target bootstraps what it needs: Python 3.11 or later is enough. `make help` lists them.
+TIMES ?= 100
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := build/demo
 
-.PHONY: help demo test check lint types imports format clean
+.PHONY: help demo test long check lint types imports format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +26,9 @@ demo: $(READY)  ## Run the main job: simulate a platform, ingest a million event
 
 test: check $(READY)  ## Run every check and test
 	@$(BIN)/python -m pytest -n auto
+
+long: $(READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
+	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
 
 check: lint types imports  ## Run ruff, strict types, the import contract and the structure tests
 	@$(BIN)/python -m pytest tests/structure

@@ -126,7 +126,7 @@ def _carries(books: Evaluated, name: str, value: str) -> str:
         conditions.add(f"({own} IS NULL AND {other} = {wanted})")
     for version, model in models.items():
         for event in model.event_types.values():
-            for item in _sources_of(model, event, name):
+            for item in _sources_of(model, event, name) - {PropertyValue("property", name)}:
                 known = True
                 if item.source == "property":
                     conditions.add(f"({_of(event, version)} AND {_value(item)} = {wanted})")

@@ -146,3 +146,19 @@ def test_an_event_accepted_under_an_earlier_model_is_a_duplicate(
         modelling.accept_model(workspace)
     receipt = ledger.ingest(creation())
     assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (0, 1, 0)
+
+
+def test_an_event_with_an_amount_that_no_model_has_any_more_is_known_again(
+    ledger: Ledger, design_flow: str, creation: Make, release: Make
+) -> None:
+    """Told again under a model without the amount, it is a duplicate; a new event with it is still refused."""
+    ledger.ingest(creation(), release())
+    fee = "      - {amount: fee, from: charge_undisbursed, to: platform_fees}\n"
+    ledger.write_flow(design_flow.replace(fee, "      - {amount: net, from: charge_undisbursed, to: platform_fees}\n"))
+    with ledger.open() as workspace:
+        modelling.accept_model(workspace)
+    receipt = ledger.ingest(creation(), release(), release(id="evt_9"))
+    assert (receipt.accepted, receipt.duplicates, receipt.quarantined) == (0, 2, 1)
+    with ledger.open() as workspace:
+        (waiting,) = quarantining.quarantined(workspace)
+    assert (waiting.reason.code, waiting.reason.field) == ("amount_unknown", "amounts.fee")
