@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
-    from clearwell.bootstrap import Project, open_project
+    from clearwell.bootstrap import Project, open_project, restore_project
     from clearwell.errors import ClearwellError, DataError, StorageError, UsageError
     from clearwell.ingest.door import Receipt
     from clearwell.values.cuts import Cut
@@ -37,6 +37,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "open_project",
+    "restore_project",
 ]
 
 _HOMES = {
@@ -51,6 +52,7 @@ _HOMES = {
     "StorageError": "clearwell.errors",
     "UsageError": "clearwell.errors",
     "open_project": "clearwell.bootstrap",
+    "restore_project": "clearwell.bootstrap",
 }
 
 

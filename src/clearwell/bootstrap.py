@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clearwell.application import (
+    backing_up,
     checkpointing,
     compacting,
     forgetting,
@@ -23,10 +24,12 @@ from clearwell.application import (
     quarantining,
     querying,
     questions,
+    restoring,
     sealing,
     tracing,
     verifying,
 )
+from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
@@ -81,6 +84,13 @@ def open_project(folder: Path | str = ".") -> Iterator[Project]:
     """The project in `folder`, for use from Python. Raises as `open_workspace` does."""
     with open_workspace(folder) as workspace:
         yield Project(workspace)
+
+
+def restore_project(backup: str | PathLike[str], folder: str | PathLike[str]) -> Verification:
+    """Make `folder` the project of a backup, and prove it. Raises as `restoring.restore` does."""
+    restoring.restore(Path(backup), Path(folder))
+    with open_workspace(Path(folder)) as workspace:
+        return verifying.verify(workspace)
 
 
 class Project:
@@ -184,6 +194,10 @@ class Project:
     def compact(self) -> Compacted:
         """Make the small files of the log large ones."""
         return compacting.compact(self._workspace)
+
+    def backup(self, destination: str | PathLike[str], *, check: bool = False) -> BackedUp:
+        """Bring the backup in a folder up to the ledger; with `check`, hash what is there already, too."""
+        return backing_up.back_up(self._workspace, Path(destination), check=check)
 
     def rebuild(self) -> int:
         """Fold the whole log again; returns the number of events."""

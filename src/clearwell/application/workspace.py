@@ -99,6 +99,11 @@ class Workspace:
         return self.data_folder / "readers"
 
     @property
+    def catalog_path(self) -> Path:
+        """The SQLite file of the catalog."""
+        return self.data_folder / _CATALOG
+
+    @property
     def projection_path(self) -> Path:
         """The DuckDB file of the projections."""
         return self.data_folder / "projections.duckdb"
@@ -106,7 +111,7 @@ class Workspace:
     @cached_property
     def catalog(self) -> Database:
         """The catalog, opened when first needed."""
-        return Database(self.data_folder / _CATALOG)
+        return Database(self.catalog_path)
 
     @cached_property
     def keys(self) -> SubjectKeys:

@@ -93,3 +93,9 @@ class WriterLease:
 
     def _expiry(self) -> str:
         return stored_text(self._clock() + LEASE)
+
+
+def clear_lease(catalog: Database) -> None:
+    """Let nobody have the lease, as in the copy of a catalog, whose writer goes on elsewhere. The number stays."""
+    with catalog.write() as connection:
+        connection.execute(update(writer_lease).values(holder="", expires_at=""))

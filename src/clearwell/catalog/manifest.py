@@ -40,3 +40,17 @@ def file_names(connection: Connection) -> set[str]:
     return {
         name for table in (segments, compactions) for name in connection.execute(select(table.c.file_name)).scalars()
     }
+
+
+def file_hashes(connection: Connection) -> dict[str, str]:
+    """File name to SHA-256 of all files that the log ever committed, as in every version of the catalog."""
+    return {
+        name: digest
+        for table in (segments, compactions)
+        for name, digest in connection.execute(select(table.c.file_name, table.c.file_sha256))
+    }
+
+
+def row_hash(connection: Connection, number: int) -> str:
+    """The hash of the row of a segment, empty when there is none; as in every version of the catalog."""
+    return connection.execute(select(segments.c.hash).where(segments.c.number == number)).scalar_one_or_none() or ""

@@ -13,7 +13,7 @@ import traceback
 import typer
 
 from clearwell import __version__
-from clearwell.cli import demo, events, evidence, models, personal, proof, quarantine, questions, simulation
+from clearwell.cli import backups, demo, events, evidence, models, personal, proof, quarantine, questions, simulation
 from clearwell.errors import ClearwellError, DataError, UsageError
 
 DONE, PROBLEMS, WRONG_USE, FAILURE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -33,6 +33,7 @@ questions.add_to(app)
 app.add_typer(quarantine.app, name="quarantine")
 personal.add_to(app)
 proof.add_to(app)
+backups.add_to(app)
 simulation.add_to(app)
 evidence.add_to(app)
 demo.add_to(app)
