@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @given(history=histories(), data=st.data())
-@examples(24)
+@examples(20)
 def test_every_figure_at_any_cut_is_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """Receipts, and every answer at cuts by effective time, sequence and recorded time, agree with plain loops."""
     both = tell(new_ledger, history)
@@ -43,7 +43,7 @@ def test_every_figure_at_any_cut_is_the_auditor_s(new_ledger: NewLedger, history
 
 
 @given(history=histories(), data=st.data())
-@examples(8)
+@examples(5)
 def test_stored_rows_do_not_depend_on_batches(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """However the stream is cut into files and segments, the stored rows are those of one by one, and the auditor's."""
     one_by_one = tell(new_ledger, replace(history, batch_events=1))
@@ -77,7 +77,7 @@ def rows_without_times(both: Both) -> dict[str, list[Any]]:
 
 
 @given(world=worlds(), data=st.data())
-@examples(6)
+@examples(5)
 def test_balances_do_not_depend_on_the_order_of_delivery(
     new_ledger: NewLedger, world: World, data: st.DataObject
 ) -> None:
@@ -110,7 +110,7 @@ def balances(both: Both) -> list[tuple[Any, ...]]:
 
 
 @given(history=histories())
-@examples(6)
+@examples(5)
 def test_a_rebuild_gives_identical_tables(new_ledger: NewLedger, history: History) -> None:
     """Folding the whole log at once gives the rows that came from following it, and verification finds no fault."""
     both = tell(new_ledger, history)

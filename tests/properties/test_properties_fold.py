@@ -26,7 +26,7 @@ FIGURES = (
     *("opened_effective_at", "opened_recorded_at", "opened_sequence", "opened_entry_index"),
     *("last_effective_at", "last_recorded_at", "last_sequence", "span_from", "span_to"),
 )
-QUICK = examples(40)
+QUICK = examples(30)
 
 
 def as_events(world: World) -> pl.DataFrame:

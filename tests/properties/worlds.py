@@ -374,7 +374,8 @@ def asks(draw: st.DrawFn, audit: Audit) -> Ask:
     names = sorted(_traceable(audit))
     values = st.sampled_from(["a", "k", "extra", "12", "a'b ü"])
     traced = draw(st.dictionaries(st.sampled_from(names), values, max_size=2)) if names else {}
-    return Ask(draw(st.one_of(at)), draw(st.one_of(known_at)), traced, draw(st.integers(1, 3)))
+    account_type = draw(st.sampled_from(list(audit.periods[0].model.account_types)))
+    return Ask(draw(st.one_of(at)), draw(st.one_of(known_at)), account_type, traced, draw(st.integers(1, 3)))
 
 
 def _traceable(audit: Audit) -> set[str]:

@@ -65,7 +65,7 @@ def test_both_find_the_planted_truth(world: Path, both: Both) -> None:
     """In the end the open accounts are those in which a fault strands money, in the product and by plain loops."""
     planted: Counter[tuple[str, str]] = Counter()
     for fault in _lines(world / "faults.ndjson"):
-        if fault["until"] is None:
+        if fault["until_recorded_at"] is None:
             planted[fault["account"], fault["currency"]] += fault["amount_minor"]
     stranded = {account: money for account, money in planted.items() if money}
     assert stranded
@@ -90,8 +90,8 @@ def test_both_agree_at_cuts_on_both_clocks(both: Both) -> None:
     traced = dict(list(ever.properties_of(stuck.account).items())[:1])
     agree(
         both,
-        Ask(EVER, traced=traced, steps=2),
-        Ask(OPTIONS.end),
+        Ask(EVER, account_type="business_balance", traced=traced, steps=2),
+        Ask(OPTIONS.end, account_type=stuck.account[0]),
         Ask(due, traced=traced),
         Ask(OPTIONS.start + timedelta(days=2), first.events[-1].sequence // 2),
         Ask(known_at=first.recorded_at),
