@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from clearwell.errors import DataError, UsageError
 
@@ -103,6 +103,8 @@ def _loaded(path: Path) -> object:
         depth = 0
         for event in YAML(typ="safe", pure=True).parse(text):
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if isinstance(event, ScalarEvent):
+                event.value.encode()  # An escape can make half a character, which is no text.
             if isinstance(event, AliasEvent) or depth > _DEEPEST:
                 found = "an alias" if isinstance(event, AliasEvent) else "deeper nesting"
                 expected = f"values written out, at most {_DEEPEST} levels deep"

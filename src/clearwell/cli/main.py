@@ -62,6 +62,7 @@ def run() -> None:
 def main(arguments: list[str]) -> int:
     """Run one command line; returns the exit code."""
     try:
+        _require_text(arguments)
         result = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
@@ -88,6 +89,14 @@ def main(arguments: list[str]) -> int:
             print("Set CLEARWELL_DEBUG=1 to see where.", file=sys.stderr)
         return FAILURE
     return result if isinstance(result, int) else DONE
+
+
+def _require_text(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("argument_not_text", f"expected arguments in UTF-8, found {argument!a}") from error
 
 
 def _exit_code(error: ClearwellError) -> int:

@@ -147,6 +147,8 @@ def _read_node(event: Any, events: Iterator[Any], reporter: Reporter, depth: int
         raise _RefusedError(line, f"at most {_DEEPEST} levels", "deeper nesting")
     match event:
         case ScalarEvent():
+            if any("\ud800" <= character <= "\udfff" for character in event.value):
+                raise _RefusedError(line, "text", "half a character (a lone surrogate)")
             return Text(event.value, line, event.style is None)
         case SequenceStartEvent():
             items = []

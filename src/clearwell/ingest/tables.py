@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from threading import Lock
 from typing import BinaryIO
 
 import duckdb
@@ -31,12 +33,14 @@ from clearwell.ledger.rejections import RejectionCode, no_rejections
 from clearwell.values import columns
 
 _CSV_BLOCK_BYTES = 32 << 20
-_MOST_REFUSED = 1_000_000
+_MOST_REFUSED = 500_000
 _REFUSED_AT_ONCE = 100_000
+_LONGEST_HEADER = 1 << 20
+_MOST_PROBLEMS = 50
 _SAMPLE_ROWS = 256
 _BATCH_BYTES = 256 << 20
 _ARROW_FILE = b"ARROW1\0\0"
-LARGEST_ARROW_FILE = 1 << 30
+LARGEST_ARROW_FILE = 1 << 29
 """In bytes, unpacked, for an Arrow file (not a stream) that is compressed or comes from standard input."""
 
 _DAYS = (date(1, 1, 2) - date(1970, 1, 1)).days, (date(9999, 12, 30) - date(1970, 1, 1)).days
@@ -147,7 +151,9 @@ def read_csv(stream: BinaryIO, source: str, model: Model) -> Iterator[Batch]:
 
     Rows with another number of cells than the header go to quarantine. Raises DataError for an unknown column.
     """
-    header = stream.readline(1 << 20)
+    header = stream.readline(_LONGEST_HEADER)
+    if len(header) == _LONGEST_HEADER:
+        raise DataError("csv_unreadable", f"{source}: expected a header of less than {_LONGEST_HEADER} bytes")
     names = _header_names(header, source)
     _check_columns(pa.schema([(name, pa.string()) for name in names]), source)
     refused: list[tuple[int, str]] = []
@@ -157,9 +163,10 @@ def read_csv(stream: BinaryIO, source: str, model: Model) -> Iterator[Batch]:
             refused.append((row.number, row.text))
         return "skip" if len(refused) < _MOST_REFUSED else "error"
 
+    stoppable = _Stoppable(stream)
     try:
         reader = pyarrow.csv.open_csv(
-            pa.PythonFile(stream, mode="r"),
+            pa.PythonFile(stoppable, mode="r"),
             read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, column_names=names, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -177,6 +184,30 @@ def read_csv(stream: BinaryIO, source: str, model: Model) -> Iterator[Batch]:
             found = f"{_MOST_REFUSED} rows one after the other that do not fit the header"
             raise DataError("csv_unreadable", f"{source}: expected CSV with a header, found {found}") from error
         raise DataError("csv_unreadable", f"{source}: expected CSV in UTF-8, found: {error}") from error
+    finally:
+        stoppable.stop()
+
+
+class _Stoppable(io.RawIOBase):
+    """A stream for a library that reads ahead in a thread of its own, which must not outlive the interpreter."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream, self._reading, self._stopped = stream, Lock(), False
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """What the stream gives; nothing any more once it was stopped."""
+        with self._reading:
+            return b"" if self._stopped else self._stream.read(size)
+
+    def stop(self) -> None:
+        """End the stream here, after a read that is under way."""
+        with self._reading:
+            self._stopped = True
 
 
 def _csv_batches(
@@ -378,9 +409,7 @@ def _check_columns(schema: pa.Schema, source: str) -> None:
         for name in names
         if name not in known and not (name.startswith(_PREFIXES) and name.split("_", 1)[1])
     ]
-    problems += [
-        f"column {name!r} occurs {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1
-    ]
+    problems += [f"column {name!r} occurs {count} times" for name, count in Counter(names).items() if count > 1]
     needed = [name for name in columns.ENVELOPE if name != "producer" and name not in names]
     problems += [f"column {name!r} is missing" for name in needed]
     problems += [
@@ -388,8 +417,21 @@ def _check_columns(schema: pa.Schema, source: str) -> None:
         for field in flat
         if not _is_plain(field.type)
     ]
+    problems += [
+        f"column {field.name!r}: expected JSON as text, found {field.type}"
+        for field in flat
+        if field.name == columns.OTHER_PROPERTIES and not _is_text(field.type)
+    ]
     if problems:
-        raise DataError("columns_wrong", f"{source}: its columns are not the fields of an event", problems)
+        message = f"{source}: its columns are not the fields of an event, in {len(problems)} point(s)"
+        raise DataError("columns_wrong", message, problems[:_MOST_PROBLEMS])
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return any(is_one(kind) for is_one in (types.is_string, types.is_large_string, types.is_string_view, types.is_null))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -400,9 +442,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     return any(
         is_one(kind)
         for is_one in (
-            types.is_string,
-            types.is_large_string,
-            types.is_string_view,
+            _is_text,
             types.is_integer,
             types.is_floating,
             types.is_decimal128,
@@ -411,6 +451,5 @@ def _is_plain(kind: pa.DataType) -> bool:
             types.is_time,
             types.is_timestamp,
             types.is_duration,
-            types.is_null,
         )
     )
