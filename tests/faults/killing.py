@@ -44,7 +44,8 @@ ROUNDS_PER_LEDGER = 20
 MOST_ACKNOWLEDGEMENTS = 5
 STUCK_SECONDS = 120.0
 
-_THREADS_OF_IMPORTS = len(os.listdir("/proc/self/task"))
+_TASKS = Path("/proc/self/task")
+_THREADS_OF_IMPORTS = len(list(_TASKS.iterdir()))
 
 Acknowledge = Callable[[list[str]], None]
 Work = Callable[[Path, int, Acknowledge], None]
@@ -223,7 +224,7 @@ def new_ledger(folder: Path) -> Path:
 
 def _forked(act: Callable[[], None]) -> int:
     """The process that does `act`, and ends with 0 when it returns."""
-    if len(os.listdir("/proc/self/task")) > _THREADS_OF_IMPORTS:
+    if len(list(_TASKS.iterdir())) > _THREADS_OF_IMPORTS:
         raise AssertionError("threads were started before the fork")
     child = os.fork()
     if child:
