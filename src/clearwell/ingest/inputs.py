@@ -7,6 +7,7 @@ import io
 import os
 import select
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ FORMATS = {
 STANDARD_INPUT = "-"
 
 _PAUSE_SECONDS = 0.2
+_WAIT_SECONDS = 1.0
 _MOST_PIECES = 256
 
 
@@ -164,22 +166,25 @@ def _of_ndjson(options: ReadOptions) -> NdjsonOptions:
 
 
 class _Arriving(io.RawIOBase):
-    """Standard input as it arrives: what is there is handed on when nothing more comes for a moment."""
+    """Standard input as it arrives: handed on when nothing more comes for a moment, and after a while in any case."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; waits for the first, and gives up on more after a pause or many small pieces."""
+        """Up to `size` bytes; waits for the first, and gives up on more after a pause, a while, or many pieces."""
         pieces: list[bytes] = []
         left = size
+        until = 0.0
         while left and len(pieces) < _MOST_PIECES:
-            if pieces and not select.select([self._descriptor], [], [], _PAUSE_SECONDS)[0]:
+            pause = min(_PAUSE_SECONDS, until - time.monotonic()) if pieces else 0.0
+            if pieces and (pause <= 0 or not select.select([self._descriptor], [], [], pause)[0]):
                 break
             piece = os.read(self._descriptor, min(left, 1 << 20))
             if not piece:
                 break
+            until = until or time.monotonic() + _WAIT_SECONDS
             pieces.append(piece)
             left -= len(piece)
         return b"".join(pieces)
