@@ -32,7 +32,7 @@ from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.catalog import manifest
 from clearwell.catalog.copying import copy_database, reading_copy
 from clearwell.errors import DataError, StorageError, UsageError
-from clearwell.log.copying import FileHash, copy_file, file_hash, sync_names, sync_tree
+from clearwell.log.copying import FileHash, copy_file, file_hash, make_folder, sync_names, sync_tree
 from clearwell.log.manifest import LogFile, chain_faults
 from clearwell.log.reader import LogReader
 from clearwell.values.times import stored_text
@@ -72,7 +72,7 @@ def back_up(
     folder = destination.resolve()
     _require_apart(workspace, folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, 0o700)
         if found := strangers(folder):
             message = f"expected a backup or an empty folder at {folder}, found {', '.join(found[:5])} in it"
             raise UsageError("backup_folder_not_empty", message)
@@ -89,6 +89,7 @@ def _backed_up(workspace: Workspace, folder: Path, check: bool, report: Progress
     state = folder / next_state(former)
     if state.exists():  # The rest of a backup that was interrupted.
         shutil.rmtree(state)
+    made_at = stored_text(workspace.clock())  # What is acknowledged by now is in the backup.
     try:
         state.mkdir(mode=0o700)
         log, copied, files = _copied(workspace, folder, former, check, report)
@@ -97,7 +98,7 @@ def _backed_up(workspace: Workspace, folder: Path, check: bool, report: Progress
         raise
     backup = Backup(
         format=BACKUP_FORMAT,
-        made_at=stored_text(workspace.clock()),
+        made_at=made_at,
         state=state.name,
         segments=len(log.segments),
         events=log.last_sequence,

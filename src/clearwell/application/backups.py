@@ -105,8 +105,10 @@ def read_backup(folder: Path) -> Backup | None:
         message = f"{path} has format {backup.format}, this Clearwell knows up to {FORMAT}: upgrade Clearwell"
         raise StorageError("backup_too_new", message)
     foreign = [name for name in backup.files if not is_of_a_state(name)]
-    if not is_state(folder / backup.state) or CATALOG not in backup.files or foreign:
-        raise damaged([f"{path}: it names what is no part of a backup: {backup.state}, {', '.join(foreign)}"])
+    if foreign or not is_state(folder / backup.state):
+        raise damaged([f"{path}: it names what is no part of a backup: {', '.join(foreign) or backup.state}"])
+    if missing := {CATALOG, text_in_state(FILE_NAME)} - backup.files.keys():
+        raise damaged([f"{path}: it does not name {', '.join(sorted(missing))}"])
     return backup
 
 

@@ -24,7 +24,17 @@ from clearwell.application.backups import (
 from clearwell.catalog.database import Database
 from clearwell.catalog.lease import clear_lease
 from clearwell.errors import StorageError, UsageError
-from clearwell.log.copying import PRIVATE, USUAL, FileHash, aside, copy_file, file_hash, sync_names, sync_tree
+from clearwell.log.copying import (
+    PRIVATE,
+    USUAL,
+    FileHash,
+    aside,
+    copy_file,
+    file_hash,
+    make_folder,
+    sync_names,
+    sync_tree,
+)
 from clearwell.log.manifest import LogFile, current_files
 from clearwell.settings import FILE_NAME, read_settings
 
@@ -74,7 +84,7 @@ def _restored(source: Path, backup: Backup, folder: Path, report: Progress) -> R
         raise UsageError("restore_not_apart", f"expected a folder apart from the backup, found {folder} and {data}")
     _require_empty(data)
     beside = data.with_name(f"{data.name}.restoring")
-    beside.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(beside, 0o700)
     with locked(beside, alone=True) as lock:
         _require_empty(data)
         _clear(beside, lock)
@@ -194,7 +204,7 @@ def _write_texts(state: Path, backup: Backup, folder: Path) -> None:
     """Write the project's texts, its settings last: they make it a project."""
     for name, stored in sorted(backup.texts().items(), key=lambda item: item[0] == FILE_NAME):
         target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if copy_file(state / stored, target, expected=backup.files[stored].sha256, mode=USUAL) != backup.files[stored]:
             raise damaged([stored])
-    sync_names(folder)
+        sync_names(target.parent)

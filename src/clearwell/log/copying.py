@@ -93,6 +93,15 @@ def write_file(target: Path, content: Iterable[bytes], *, expected: str = "", mo
     return written
 
 
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it that are missing, durably. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True, mode=mode)
+    sync_folder(folder.parent)
+
+
 def sync_names(folder: Path) -> None:
     """Make the names in `folder` durable. Raises OSError."""
     sync_folder(folder)

@@ -462,6 +462,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a description of another state": lambda kept: (kept / "backup.json").write_text(
         (kept / "backup.json").read_text().replace("state-00000001", "state-00000002")
     ),
+    "a description without settings": lambda kept: (kept / "backup.json").write_text(
+        (kept / "backup.json").read_text().replace("project/clearwell.yaml", "project/flows/clearwell.yaml")
+    ),
     "another head": lambda kept: (kept / "backup.json").write_text(
         json.dumps({**json.loads((kept / "backup.json").read_text()), "head": "0" * 64})
     ),
