@@ -74,6 +74,8 @@ def _fuzz(name: str, seconds: int) -> None:
     """Fuzz in this process, which ends here."""
     import atheris
 
+    atheris.enabled_hooks.add("RegEx")
+    atheris.enabled_hooks.add("str")
     with atheris.instrument_imports(include=["clearwell", "ruamel", "json"]):
         from fuzz_targets import TARGETS
     target, folder = TARGETS[name], FOLDER / name

@@ -150,6 +150,8 @@ def check_ndjson(data: bytes) -> None:
     whole, error = _fates(lambda: _reader(_WHOLE).read(io.BytesIO(data), "fuzz"), lines, _check_accepted_line)
     promise(error is None, "expected no error", error)
     promise(list(whole) == records, "expected every line that is not blank, once", (list(whole), records))
+    if len(lines) <= _IN_PIECES.block_lines and len(data) <= _IN_PIECES.block_bytes:
+        return  # It would be read in the same way.
     pieces, error = _fates(lambda: _reader(_IN_PIECES).read(io.BytesIO(data), "fuzz"), lines, _check_accepted_line)
     if error is not None:
         _require_code(error, "line_too_long")
@@ -216,7 +218,7 @@ def _fates_of_batch(
 def _check_accepted_line(line: bytes, event: Mapping[str, Any]) -> None:
     """An accepted event says what Python's own reader of JSON finds in its line."""
     try:
-        content = json.loads(line, parse_int=str, parse_float=_Float, object_pairs_hook=_object)
+        content = json.loads(_without_last_commas(line.decode()), parse_int=str, parse_float=_Float)
     except ValueError as error:
         raise BrokenPromiseError(f"expected JSON in an accepted line, found {error}: {line!r}") from None
     promise(isinstance(content, dict), "expected an object in an accepted line", line)
@@ -240,8 +242,9 @@ class _Float(str):
     __slots__ = ()
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return dict(pairs)
+def _without_last_commas(text: str) -> str:
+    """The text without a comma behind the last member of an object or array, which DuckDB, unlike JSON, lets pass."""
+    return re.sub(r'("(?:[^"\\]|\\.)*")|,(?=[ \t\r\n]*[}\]])', lambda match: match[1] or "", text)
 
 
 def check_csv(data: bytes) -> None:

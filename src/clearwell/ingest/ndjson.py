@@ -34,7 +34,10 @@ _NESTED = r"^[{\[]"
 _SUSPECT = r"^(?:[{\[]|-?(?i:nan|inf|infinity)$)"
 """The text of an object, of an array, or of what DuckDB, unlike JSON, takes for a number."""
 
-_WHITE_SPACE = np.frombuffer(b" \t\r\n", dtype=np.uint8)
+_BLANK = " \t\r\n"
+"""The white space of JSON: a line of any other is a record, and no JSON."""
+
+_WHITE_SPACE = np.frombuffer(_BLANK.encode(), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,13 @@ class NdjsonReader:
         keep[unreadable] = False
         kept = table.filter(pl.Series(keep))
         if np.isin(np.frombuffer(block, dtype=np.uint8)[starts], _WHITE_SPACE).any():
-            kept = kept.filter(pl.col("text").str.strip_chars() != "")
+            kept = kept.filter(pl.col("text").str.strip_chars(_BLANK) != "")
         records, faults = self._parse(kept)
 
         def raw(positions: Sequence[int]) -> list[bytes]:
-            return [block[starts[place] : ends[place]].rstrip(b"\r\n") for place in positions]
+            return [
+                block[starts[place] : ends[place]].removesuffix(b"\n").removesuffix(b"\r") for place in positions
+            ]
 
         return Batch(source, records, pl.concat([*rejections, *faults]), lines, raw)
 

@@ -22,7 +22,7 @@ _ID_BYTES = 4
 _KEY_BYTES = 32
 _MOST_SIGNATURES = 64
 _SIGNATURE = re.compile(r"— (?P<name>[^\s+]+) (?P<value>[A-Za-z0-9+/]+={0,2})")
-_VERIFIER = re.compile(r"(?P<name>[^\s+]+)\+(?P<id>[0-9a-f]{8})\+(?P<key>[A-Za-z0-9+/]+={0,2})")
+_VERIFIER = re.compile(r"(?P<name>[^\s+\ud800-\udfff]+)\+(?P<id>[0-9a-f]{8})\+(?P<key>[A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
 
 
