@@ -1,12 +1,15 @@
 # Every target bootstraps what it needs: Python 3.11 or later is enough. `make help` lists them.
 TIMES ?= 100
+SECONDS ?= 60
+TARGET ?= all
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FUZZ_READY := $(VENV)/.ready-fuzz
 DEMO := build/demo
 
-.PHONY: help demo test long check lint types imports format clean
+.PHONY: help demo test long fuzz check lint types imports format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,6 +33,13 @@ test: check $(READY)  ## Run every check and test
 long: $(READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
 	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
 
+fuzz: $(FUZZ_READY)  ## Fuzz each parser for SECONDS=60, or one: TARGET=ndjson|csv|flow|settings|instants|proof|checkpoint
+	@$(BIN)/python tests/faults/fuzz.py --target $(TARGET) --seconds $(SECONDS)
+
+$(FUZZ_READY): $(READY) requirements-fuzz.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	@touch $(FUZZ_READY)
+
 check: lint types imports  ## Run ruff, strict types, the import contract and the structure tests
 	@$(BIN)/python -m pytest tests/structure
 
@@ -50,6 +60,8 @@ format: $(READY)  ## Put the code in the house's form
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links --upgrade --group dev pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --upgrade --group fuzz --output-file requirements-fuzz.lock
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

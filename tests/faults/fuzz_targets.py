@@ -292,11 +292,12 @@ def check_flow(data: bytes) -> None:
     except ClearwellError as error:
         _require_code(error, "flow_file_unreadable")
         return
-    texts = {"flow.yaml": text for text in texts.values()}
+    (text,) = texts.values()
+    texts = {"flow.yaml": text}
     found, problems = load.load_model(texts)
     errors = [problem for problem in problems if problem.severity == "error"]
     promise((found is None) == bool(errors), "expected a model or errors", problems)
-    last = len(re.findall(r"\r\n|[\r\n\x85\u2028\u2029]", texts["flow.yaml"])) + 1
+    last = len(re.findall(r"\r\n|[\r\n\x85\u2028\u2029]", text)) + 1
     for problem in problems:
         promise(problem.code in PROBLEM_CODES, "expected a code of the closed list", problem)
         promise(1 <= problem.line <= last, "expected a line of the file", (problem, last))

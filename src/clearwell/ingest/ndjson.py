@@ -131,9 +131,7 @@ class NdjsonReader:
         records, faults = self._parse(kept)
 
         def raw(positions: Sequence[int]) -> list[bytes]:
-            return [
-                block[starts[place] : ends[place]].removesuffix(b"\n").removesuffix(b"\r") for place in positions
-            ]
+            return [block[starts[place] : ends[place]].removesuffix(b"\n").removesuffix(b"\r") for place in positions]
 
         return Batch(source, records, pl.concat([*rejections, *faults]), lines, raw)
 
