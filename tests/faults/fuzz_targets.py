@@ -468,6 +468,12 @@ TARGETS: Mapping[str, Target] = {
             *(_ndjson_lines([record]) for record in _REFUSED),
             b'{"type":"creation"}\n[1]\nnull\n"x"\n{"a":',
         ),
+        (
+            _ndjson_lines([_SHORT])
+            + b"\xc2\xa0\n\x0b\n \n",  # White space, but not JSON's: once dropped beside a blank.
+            b"{\r\r\n[\r\r\n",  # One of two carriage returns belongs to the record.
+            _ndjson_lines([_RECORD]).replace(b"}}}", b"},}}"),  # A comma too many, which changes nothing.
+        ),
         words=('"properties":{', '"amounts":{', '"gross":', "NaN", "-Infinity", '\\"', "\\ud800", "1e400", "}\n{"),
     ),
     "csv": Target(
@@ -506,6 +512,7 @@ TARGETS: Mapping[str, Target] = {
             b"9999-12-31T23:59:59.999999-01:00",
             b"2026-02-30T24:00:60Z",
         ),
+        (b"2026-01-02T04:05.1234567Z",),  # A part of a minute was once read as one of a second.
         words=("T", "Z", "+00:00", ".1234567", "24:00", ":60"),
     ),
     "proof": Target(
@@ -516,6 +523,7 @@ TARGETS: Mapping[str, Target] = {
     "checkpoint": Target(
         check_checkpoint,
         (*(note.encode() for note in _NOTES), _VERIFIER.text().encode()),
+        (b"\xff\xff" + _VERIFIER.text().encode(),),  # A name that is no text.
         words=("\n\n", "— ", "+", "=", "\n"),
     ),
 }

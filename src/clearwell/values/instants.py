@@ -9,9 +9,10 @@ import re
 from datetime import UTC, date, datetime, time
 
 _INSTANT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)"
-    r"(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)"
+    r"(Z|[+-][0-9]{2}:?[0-9]{2})"
 )
+_CLOCK_LENGTH = len("03:04:05.123456")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -22,9 +23,9 @@ def parse_instant(text: str) -> datetime:
     """
     match = _INSTANT.fullmatch(text)
     if match is not None:
-        day, clock, fraction, offset = match.groups()
+        day, clock, offset = match.groups()
         try:
-            return datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{offset}").astimezone(UTC)
+            return datetime.fromisoformat(f"{day}T{clock[:_CLOCK_LENGTH]}{offset}").astimezone(UTC)
         except (ValueError, OverflowError):
             pass  # It has the form but names no instant, such as 30 February; the message is the same.
     raise ValueError(f"expected an instant with an offset such as '2026-01-02T03:04:05Z', found {text!r}")

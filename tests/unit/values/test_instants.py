@@ -36,7 +36,7 @@ def test_accepted_forms(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "2026-01-02", "2026-01-02T03:04:05", "2026-02-30T00:00:00Z", "2026-01-02T25:00:00Z",
-     "0001-01-01T00:00:00+01:00", "20260102T030405Z", "2026-W01-1T00:00:00Z", "1767323045"],
+     "0001-01-01T00:00:00+01:00", "20260102T030405Z", "2026-W01-1T00:00:00Z", "1767323045", "2026-01-02T03:04.5Z"],
 )  # fmt: skip
 def test_refused_forms(text: str) -> None:
     """A text without an offset, or that names no instant, is refused with the text found."""
