@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clearwell.application.projecting import require_whole_log
 from clearwell.application.sealing import seal
 from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.application.writing import writing
 from clearwell.catalog import manifest
+from clearwell.errors import DataError
 from clearwell.log.compaction import compactable, compacted, compaction_row
+from clearwell.log.manifest import chain_faults
+from clearwell.log.reader import LogReader
 from clearwell.log.retention import is_held_before
 from clearwell.values.times import stored_text
+
+_MOST_DETAILS = 20
 
 Progress = Callable[[int], None]
 
@@ -31,12 +37,15 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
 
     What is not sealed is sealed first: from then on the seal, not the hash of a file, tells what the content was. Every
     step is a commit of its own, so that it can be interrupted and repeated. Raises UsageError when the ledger is
-    empty, StorageError when a file is damaged or another process writes.
+    empty, DataError when the manifest is damaged or has lost rows, StorageError when a file is damaged or another
+    process writes.
     """
     require_ledger(workspace.periods())
     with writing(workspace) as lease:
+        require_whole_log(workspace)
         seal(workspace)
         log = workspace.log()
+        _require_unbroken_chain(log)
         before = len(log.files)
         models = workspace.known_models()
         for files in list(compactable(log.files, workspace.settings.compaction_events)):
@@ -49,6 +58,15 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
         del log  # It holds the files that are to go.
         removed, waiting = _remove_replaced(workspace)
     return Compacted(before, len(workspace.log().files), removed, waiting)
+
+
+def _require_unbroken_chain(log: LogReader) -> None:
+    """Raise DataError when the manifest was changed: files that the right one names must not be removed."""
+    faults = chain_faults(log.segments)
+    if faults:
+        details = [f"row {item.number}: {item.code}" for item in faults[:_MOST_DETAILS]]
+        message = "the manifest is not what was committed, so nothing is compacted. Run `clearwell verify`"
+        raise DataError("manifest_damaged", message, details)
 
 
 def _remove_replaced(workspace: Workspace) -> tuple[int, int]:

@@ -206,11 +206,12 @@ def _account_count(store: ProjectionStore, account_type: str) -> int:
 def _no_longer_recognised(log: LogReader, change: Change) -> Iterator[Consequence]:
     """Count the log's events that would be taken for new ones if they came again, for identity is (producer, id)."""
     counts = [
-        pl.scan_parquet(log.path(segment)).filter(pl.col("type") == change.subject).select(pl.len()).collect().item()
-        for segment in log.files
+        log.collected(file, pl.scan_parquet(log.path(file)).filter(pl.col("type") == change.subject).select(pl.len()))
+        for file in log.files
     ]
-    if sum(counts):
-        text = f"{change.text}: {sum(counts)} events in the log would be accepted once more if they came again"
+    total = sum(frame.item() for frame in counts)
+    if total:
+        text = f"{change.text}: {total} events in the log would be accepted once more if they came again"
         yield Consequence("acceptance", change.subject, text)
 
 
@@ -249,12 +250,12 @@ def _no_longer_posting(log: LogReader, event_type: EventType) -> Iterator[Conseq
     total, lacking = 0, dict.fromkeys((label for label, _ in needed), 0)
     for segment in log.files:
         lazy = pl.scan_parquet(log.path(segment)).filter(pl.col("type") == event_type.name)
-        present = set(lazy.collect_schema().names())
+        present = set(log.schema(segment, lazy).names())
         counts = lazy.select(
             pl.len().alias("total"),
             *((pl.col(name).is_null().sum() if name in present else pl.len()).alias(label) for label, name in needed),
-        ).collect()
-        row = counts.row(0, named=True)
+        )
+        row = log.collected(segment, counts).row(0, named=True)
         total += row.pop("total")
         lacking = {label: lacking[label] + count for label, count in row.items()}
     for label, count in lacking.items():

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from clearwell.application.cutting import CutRequest, Evaluated, books_at
+from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import Model
@@ -39,11 +40,12 @@ class Answer:
 def query(workspace: Workspace, request: CutRequest, sql: str) -> Iterator[Answer]:
     """Run one SELECT over the views as of the cut. Raises UsageError for SQL that fails or is anything else."""
     _require_select(sql)
-    with books_at(workspace, request) as books:
+    with books_at(workspace, request) as books, reading(books.log):
         _make_views(books)
         _lock(books, workspace)
         try:
-            result = books.store.connection.execute(sql)
+            with reading(books.log):
+                result = books.store.connection.execute(sql)
         except duckdb.Error as error:
             raise UsageError("query_failed", str(error)) from error
         yield Answer(books.cut, [item[0] for item in result.description or ()], _fetched(result))

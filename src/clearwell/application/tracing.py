@@ -11,6 +11,7 @@ import polars as pl
 
 from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.questions import properties_of
+from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import AccountReference, AccountType, EventType, Model, PropertyValue
@@ -45,7 +46,7 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
     from. Each further step takes the events that touch a clearing account found before. Personal values are decrypted.
     Raises UsageError for a property that no model knows, and for a personal one that cannot be searched for.
     """
-    with books_at(workspace, request) as books:
+    with books_at(workspace, request) as books, reading(books.log):
         finder = _Finder(books)
         condition = " AND ".join(_carries(books, name, value) for name, value in values.items())
         found = finder.events(condition, step=1)

@@ -68,12 +68,12 @@ class LogReader:
         """A file's events in order of sequence. Raises StorageError when it is missing or damaged."""
         if not file.compacted:
             scan = pl.scan_parquet(self.path(file))
-            return self._collected(file, scan.select(*columns) if columns else scan)
+            return self.collected(file, scan.select(*columns) if columns else scan)
         own = pl.col("sequence").is_between(file.first_sequence, file.last_sequence)
         wanted = pl.scan_parquet(self.path(file)).filter(own)
         if columns:
             wanted = wanted.select(*dict.fromkeys(["sequence", *columns]))
-        events = self._collected(file, wanted.sort("sequence"))
+        events = self.collected(file, wanted.sort("sequence"))
         return events.select(*columns) if columns else events
 
     def require_sound(self, file: LogFile) -> None:
@@ -92,19 +92,21 @@ class LogReader:
     def matching(self, file: LogFile, condition: pl.Expr) -> pl.DataFrame:
         """A file's events for which `condition` holds, in no order; a column that the file lacks is null there."""
         scan = pl.scan_parquet(self.path(file))
-        present = self._schema(file, scan).names()
+        present = self.schema(file, scan).names()
         missing = [name for name in condition.meta.root_names() if name not in present]
         absent = [pl.lit(None, dtype=pl.String).alias(name) for name in set(missing)]
         within = pl.col("sequence") <= file.last_sequence if file.compacted else pl.lit(value=True)
-        return self._collected(file, scan.with_columns(absent).filter(condition, within).drop(set(missing)))
+        return self.collected(file, scan.with_columns(absent).filter(condition, within).drop(set(missing)))
 
-    def _schema(self, file: LogFile, scan: pl.LazyFrame) -> pl.Schema:
+    def schema(self, file: LogFile, scan: pl.LazyFrame) -> pl.Schema:
+        """The columns of `scan`, of the file. Raises as `collected` does."""
         try:
             return scan.collect_schema()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unreadable(file, error) from error
 
-    def _collected(self, file: LogFile, scan: pl.LazyFrame) -> pl.DataFrame:
+    def collected(self, file: LogFile, scan: pl.LazyFrame) -> pl.DataFrame:
+        """What `scan`, of the file, gives. Raises StorageError when the file is missing or damaged."""
         try:
             return scan.collect()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -138,7 +140,7 @@ class LogReader:
             if len(chosen):
                 wanted = pl.col("sequence").is_in(pl.Series(chosen).implode())
                 near = pl.col("sequence").is_between(int(chosen.min()), int(chosen.max()))  # Skips row groups.
-                found.append(self._collected(file, pl.scan_parquet(self.path(file)).filter(near & wanted)))
+                found.append(self.collected(file, pl.scan_parquet(self.path(file)).filter(near & wanted)))
         return pl.concat(found, how="diagonal") if found else pl.DataFrame(schema={"sequence": pl.Int64})
 
     def recorded_at(self, sequence: int) -> datetime:
@@ -161,7 +163,7 @@ class LogReader:
                 within = pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence)
                 by_then = pl.col("recorded_at") <= pl.lit(recorded_at, dtype=INSTANT)
                 newest = pl.scan_parquet(self.path(file)).filter(within & by_then).select(pl.col("sequence").max())
-                sequence = int(self._collected(file, newest).item())
+                sequence = int(self.collected(file, newest).item())
             else:
                 break
         return sequence
