@@ -43,9 +43,9 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
     require_ledger(workspace.periods())
     with writing(workspace) as lease:
         require_whole_log(workspace)
-        seal(workspace)
         log = workspace.log()
         _require_unbroken_chain(log)
+        seal(workspace)
         before = len(log.files)
         models = workspace.known_models()
         for files in list(compactable(log.files, workspace.settings.compaction_events)):

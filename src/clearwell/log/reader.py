@@ -129,7 +129,7 @@ class LogReader:
         found = [pl.DataFrame(schema={"sequence": pl.Int64, "producer": pl.String})]
         for file in self.files:
             scan = pl.scan_parquet(self.path(file)).filter(pl.col("id") == event_id).select("sequence", "producer")
-            found.append(self._collected(file, scan.filter(pl.col("sequence") <= file.last_sequence)))
+            found.append(self.collected(file, scan.filter(pl.col("sequence") <= file.last_sequence)))
         return pl.concat(found).sort("sequence")
 
     def at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conftest import Clock, Ledger
+if TYPE_CHECKING:
+    from conftest import Ledger
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-def unpacked(name: str, folder: Path) -> Ledger:
+def unpacked(name: str, new: Ledger, folder: Path) -> Ledger:
+    """The sample as a ledger, years later."""
     with tarfile.open(SAMPLES / name) as archive:
         archive.extractall(folder, filter="data")
-    return Ledger(folder / "shop", Clock(datetime(2027, 1, 1, tzinfo=UTC)))
+    new.clock.now = datetime(2027, 1, 1, tzinfo=UTC)
+    return replace(new, folder=folder / "shop")
 
 
-def test_a_ledger_of_the_first_catalog(tmp_path: Path) -> None:
+def test_a_ledger_of_the_first_catalog(ledger: Ledger, tmp_path: Path) -> None:
     """Manifest rows of format 1 keep their hashes, the projections are rebuilt, duplicates known, and events follow."""
-    ledger = unpacked("ledger-catalog-0001.tar.gz", tmp_path)
+    ledger = unpacked("ledger-catalog-0001.tar.gz", ledger, tmp_path)
     verification = ledger.verify()
     assert (verification.segments, verification.events, verification.faults) == (2, 4, ())
     assert verification.head.startswith("0ed531093fba876c")
