@@ -90,7 +90,7 @@ def test_two_writers(ledger: Ledger, command: Command, creations: Creations) -> 
 def test_a_writer_that_was_overtaken(ledger: Ledger, creations: Creations) -> None:
     """It cannot commit any more and says so; what the other has committed stands, and a repeat makes nothing double."""
     first, second = creations(1, 3), creations(4, 3)
-    path = ledger.write(b"\n".join(json.dumps(item).encode() for item in first), "first.ndjson")
+    path = ledger.write(b"".join(json.dumps(item).encode() + b"\n" for item in first), "first.ndjson")
     with ledger.open() as workspace, writing(workspace) as lease:
         model, door = ingesting.open_door(workspace, lease)
         options = ReadOptions(batch_rows=10, record_bytes=10_000, folder=ledger.folder, variables={})

@@ -14,6 +14,9 @@ from clearwell.errors import StorageError
 
 _RENEWALS_PER_LEASE = 3
 
+_HELD: set[str] = set()
+"""The holders that are at work in this process. One whose lease could not be given back is none of them."""
+
 
 @contextmanager
 def writing(workspace: Workspace) -> Iterator[WriterLease]:
@@ -22,8 +25,10 @@ def writing(workspace: Workspace) -> Iterator[WriterLease]:
     A process that waits for its input keeps the lease; one that is stopped or cut off loses it after a while, and one
     that has ended on this machine loses it at once.
     """
-    lease = WriterLease(workspace.catalog, _this_process(), workspace.clock)
+    holder = _this_process()
+    lease = WriterLease(workspace.catalog, holder, workspace.clock)
     lease.acquire(_is_gone)
+    _HELD.add(holder)
     done = threading.Event()
     heartbeat = threading.Thread(target=_keep, args=(lease, done), name="clearwell-lease", daemon=True)
     heartbeat.start()
@@ -32,6 +37,7 @@ def writing(workspace: Workspace) -> Iterator[WriterLease]:
     finally:
         done.set()
         heartbeat.join()
+        _HELD.discard(holder)
         lease.release()
 
 
@@ -49,11 +55,13 @@ def _this_process() -> str:
 
 
 def _is_gone(holder: str) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
+    """Whether the holder was a process of this machine that is no more, or work of this process that is over."""
     machine, _, rest = holder.partition("/")
     process = rest.partition("/")[0]
     if machine != os.uname().nodename or not process.isdecimal():
         return False
+    if int(process) == os.getpid():
+        return holder not in _HELD
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:

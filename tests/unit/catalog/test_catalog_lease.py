@@ -85,12 +85,24 @@ def test_a_dead_writer_is_followed_at_once(ledger: Ledger, creation: Make) -> No
     assert ledger.ingest(creation(id="e2")).accepted == 1
 
 
-@pytest.mark.parametrize("holder", ["another-machine/1/0", "{here}/1/0", "{here}/{own}/0", "nonsense"])
+def test_work_of_this_process_that_is_over_is_followed_at_once(ledger: Ledger, creation: Make) -> None:
+    """A lease that could not be given back, as on a full disk, does not shut its own process out."""
+    ledger.ingest(creation())
+    with ledger.open() as workspace:
+        own = f"{os.uname().nodename}/{os.getpid()}/0"
+        WriterLease(workspace.catalog, own, workspace.clock).acquire(lambda _holder: False)
+        with writing(workspace), pytest.raises(StorageError) as caught:
+            ledger.ingest(creation(id="e2"))
+    assert caught.value.code == "writer_busy"
+    assert ledger.ingest(creation(id="e2")).accepted == 1
+
+
+@pytest.mark.parametrize("holder", ["another-machine/1/0", "{here}/1/0", "nonsense"])
 def test_a_writer_that_may_live_is_waited_for(ledger: Ledger, creation: Make, holder: str) -> None:
     """Another machine's process, a process that is there, and one that nobody can tell of, keep their lease."""
     ledger.ingest(creation())
     with ledger.open() as workspace:
-        named = holder.format(here=os.uname().nodename, own=os.getpid())
+        named = holder.format(here=os.uname().nodename)
         WriterLease(workspace.catalog, named, workspace.clock).acquire(lambda _holder: False)
     with pytest.raises(StorageError) as caught:
         ledger.ingest(creation(id="e2"))
