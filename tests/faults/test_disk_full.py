@@ -73,7 +73,7 @@ def test_ingest_on_a_full_disk(ledger: Ledger, command: Command, creations: Crea
             tally.rounds += 1
             records = creations(10_000 * number, 1_500)
             for record in records:
-                record["properties"]["note"] = os.urandom(20).hex()  # So that the segment is no smaller than the rest.
+                record["properties"]["note"] = os.urandom(100).hex()  # So that the segment is no smaller than the rest.
             bad = [{"bad": f"{number}-{place}", "x": os.urandom(200).hex()} for place in range(20)]
             lines = [json.dumps(item).encode() for item in (*records, *bad)]
             path = ledger.write(b"\n".join(lines), f"in-{number}.ndjson")
