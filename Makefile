@@ -1,6 +1,7 @@
 # Every target bootstraps what it needs: Python 3.11 or later is enough. `make help` lists them.
 TIMES ?= 100
 SECONDS ?= 60
+ROUNDS ?= 200
 TARGET ?= all
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 FUZZ_READY := $(VENV)/.ready-fuzz
 DEMO := build/demo
 
-.PHONY: help demo test long fuzz check lint types imports format clean
+.PHONY: help demo test long faults fuzz check lint types imports format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,6 +33,9 @@ test: check $(READY)  ## Run every check and test
 
 long: $(READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
 	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
+
+faults: $(READY)  ## Run the fault suite with ROUNDS=200 rounds of kill -9; writes docs/reliability.md
+	@UPDATE_DOCS=1 FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults
 
 fuzz: $(FUZZ_READY)  ## Fuzz each parser for SECONDS=60, or one: TARGET=ndjson|csv|flow|settings|instants|proof|checkpoint
 	@$(BIN)/python tests/faults/fuzz.py --target $(TARGET) --seconds $(SECONDS)

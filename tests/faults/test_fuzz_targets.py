@@ -41,12 +41,14 @@ def mutated(draw: st.DrawFn, name: str) -> bytes:
     return data
 
 
+@pytest.mark.fault("An input that fuzzing found, or an example, for one parser")
 @pytest.mark.parametrize(("name", "data"), CASES)
 def test_promises_hold_for_examples_and_found_inputs(name: str, data: bytes) -> None:
     """Every promise holds for the valid examples, and for every input that once broke one."""
     TARGETS[name].check(data)
 
 
+@pytest.mark.fault("Any bytes, and mutations of examples, for one parser")
 @pytest.mark.parametrize("name", TARGETS)
 def test_promises_hold_for_any_bytes_and_for_mutations(name: str) -> None:
     """Whatever the bytes are, a parser answers as it promises."""

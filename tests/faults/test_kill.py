@@ -32,7 +32,7 @@ def rounds(work: str, count: int, home: Path) -> dict[str, int]:
     return figures
 
 
-@pytest.mark.fault("kill -9 at a random moment of ingest, fold, compaction or a retry from quarantine")
+@pytest.mark.fault("Kill -9 at a random moment of ingest, fold, compaction or a retry from quarantine")
 @pytest.mark.parametrize("work", killing.WORK)
 def test_killed_at_a_random_moment(work: str, tmp_path: Path, tally: Tally) -> None:
     """Every acknowledged event is in the log exactly once, and balances and episodes are those of a rebuild."""
@@ -43,7 +43,7 @@ def test_killed_at_a_random_moment(work: str, tmp_path: Path, tally: Tally) -> N
     tally.rounds = count
 
 
-@pytest.mark.fault("a ledger that loses an acknowledged event, and one that doubles it")
+@pytest.mark.fault("A ledger that loses an acknowledged event, and one that doubles it")
 @pytest.mark.parametrize("fault", ["lost", "doubled"])
 def test_a_loss_would_be_seen(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check of the rounds fails where an event is missing, and where it is there twice."""
