@@ -40,8 +40,8 @@ events:
 """
 SETTINGS = "{compaction_events: 300, batch_events: 40}"
 BATCH_EVENTS = 30
-ROUNDS_PER_LEDGER = 20
-MOST_ACKNOWLEDGEMENTS = 5
+ROUNDS_PER_LEDGER = 8
+MOST_ACKNOWLEDGEMENTS = 4
 STUCK_SECONDS = 120.0
 
 _TASKS = Path("/proc/self/task")

@@ -39,7 +39,7 @@ Repeating the command completes the work.
 | `make faults ROUNDS=5000` | this suite, with as many rounds of kill -9; writes this page |
 | `make fuzz SECONDS=600` | coverage-guided fuzzing of the parsers, so long for each |
 
-Each round of kill -9 goes on with the ledger that the round before it left, for twenty rounds. The child process is
+Each round of kill -9 goes on with the ledger that the round before it left, for eight rounds. The child process is
 ended with SIGKILL a random time after one of its acknowledgements; a failure tells the seed, and `FAULT_SEED` sets it.
 SIGKILL ends a process, not the machine: that a file which was synced survives a power cut is taken from the operating
 system.

@@ -22,9 +22,13 @@ ROUNDS = int(os.environ.get("FAULT_ROUNDS", "200"))
 SEED = int(os.environ.get("FAULT_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 
 
-def rounds(work: str, count: int, home: Path) -> dict[str, int]:
+PARTS = 2
+"""Each kind of work is done in so many tests, which can run beside each other."""
+
+
+def rounds(work: str, seed: int, count: int, home: Path) -> dict[str, int]:
     """Run rounds in a process of their own; fails with what it said when one of them was wrong."""
-    command = [sys.executable, killing.__file__, work, str(SEED), str(count), str(home)]
+    command = [sys.executable, killing.__file__, work, str(seed), str(count), str(home)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, f"FAULT_SEED={SEED}\n{done.stderr}"
@@ -33,11 +37,12 @@ def rounds(work: str, count: int, home: Path) -> dict[str, int]:
 
 
 @pytest.mark.fault("Kill -9 at a random moment of ingest, fold, compaction or a retry from quarantine")
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("work", killing.WORK)
-def test_killed_at_a_random_moment(work: str, tmp_path: Path, tally: Tally) -> None:
+def test_killed_at_a_random_moment(work: str, part: int, tmp_path: Path, tally: Tally) -> None:
     """Every acknowledged event is in the log exactly once, and balances and episodes are those of a rebuild."""
-    count = -(-ROUNDS // len(killing.WORK))
-    figures = rounds(work, count, tmp_path)
+    count = -(-ROUNDS // (len(killing.WORK) * PARTS))
+    figures = rounds(work, SEED + part, count, tmp_path)
     assert figures["rounds"] == count
     assert figures["acknowledged_events"] > 0
     tally.rounds = count

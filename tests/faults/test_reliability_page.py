@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import reliability_page
 from reliability_page import Row, page, rows, without_counts
 
 
 def test_the_page_has_a_row_for_every_test_of_a_fault() -> None:
     """Every row of docs/reliability.md is a test and its claim, and the other way round; only counts may be older."""
+    if os.environ.get("UPDATE_DOCS"):
+        return  # It is about to be written.
     expected = page({row.test: (0, 0) for row in rows()})
     assert without_counts(reliability_page.PAGE.read_text(encoding="utf-8")) == without_counts(expected)
 
