@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.posting import Posted, post
 from clearwell.log.leftovers import names_its_content
 from clearwell.log.manifest import LogFile, Segment, chain_faults
-from clearwell.log.reader import LogReader
+from clearwell.log.reader import LogReader, file_sha256
 from clearwell.projections.follow import follow
 from clearwell.projections.store import ProjectionStore
 from clearwell.values.times import stored_text
@@ -33,7 +32,6 @@ from clearwell.values.times import stored_text
 Progress = Callable[[int], None]
 
 _SHOWN = 20
-_READ_BYTES = 1 << 24
 _TABLES = ("open_accounts", "episodes", "reservoirs")
 
 
@@ -113,7 +111,7 @@ def _file_faults(log: LogReader, file: LogFile) -> tuple[list[Fault], pl.DataFra
     if not path.is_file():
         return [Fault("segment_missing", where, "the file", "no such file")], None
     faults = []
-    digest = _file_hash(path)
+    digest = file_sha256(path)
     if digest != file.sha256:
         faults.append(Fault("segment_changed", where, f"SHA-256 {file.sha256}", digest))
     elif path.stat().st_size != file.bytes:
@@ -182,14 +180,6 @@ def _changed_models(models: KnownModels) -> Iterator[Fault]:
             models[version]
         except DataError as error:
             yield Fault(error.code, f"model {version}", "the texts it was accepted with", error.message)
-
-
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _unknown_files(workspace: Workspace) -> Iterator[Fault]:

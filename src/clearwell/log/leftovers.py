@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection
 from pathlib import Path
 
-_DIGEST_LETTERS = 16
+from clearwell.log.reader import file_sha256
+from clearwell.log.writer import DIGEST_LETTERS
 
 
 def names_its_content(path: Path) -> bool:
     """Whether a file is whole and one that `write_segment` wrote, by the hash in its name."""
-    match = re.fullmatch(rf"segments?-[0-9-]+-([0-9a-f]{{{_DIGEST_LETTERS}}})\.parquet", path.name)
+    match = re.fullmatch(rf"segments?-[0-9-]+-([0-9a-f]{{{DIGEST_LETTERS}}})\.parquet", path.name)
     if match is None:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(match[1])
+    return file_sha256(path).startswith(match[1])
 
 
 def set_aside(folder: Path, names: Collection[str]) -> list[str]:

@@ -79,8 +79,7 @@ class LogReader:
     def require_sound(self, file: LogFile) -> None:
         """Hash the file again. Raises StorageError when it is not the one that was written."""
         try:
-            with self.path(file).open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            digest = file_sha256(self.path(file))
         except OSError as error:
             raise _unreadable(file, error) from error
         if digest != file.sha256:
@@ -173,3 +172,9 @@ def _unreadable(file: LogFile, error: Exception) -> StorageError:
     return StorageError(
         "segment_unreadable", f"{file.name} of the log cannot be read: {error}. Run `clearwell verify`."
     )
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex. Raises OSError when it cannot be read."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
