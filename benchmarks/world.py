@@ -1,7 +1,7 @@
 """The benchmark's world: events as a function of their index, so that any part of it can be made at any time.
 
-Ids are random strings of 20 to 30 characters, 3 of the 10 properties have very many values, there are 5 currencies and
-7 event types. 1 % of the records are told twice (within the last `REPEATED_WITHIN` records), 0.1 % cannot become
+Ids are random strings of 20 to 30 characters; 3 of the 10 properties have very many values, of 64 random bits each;
+there are 5 currencies and 7 event types. 1 % of the records are told twice (within the last `REPEATED_WITHIN` records), 0.1 % cannot become
 events, 2 % are late by 1 to 10 hours, and from its first part on `open_charges` accounts are open. Nothing here knows
 how Clearwell works inside.
 """
@@ -94,7 +94,7 @@ class World:
         occurred = instants - behind
         effective = occurred - (_bits(index, 5) % np.uint64(2_000)).astype(np.int64)
         is_charge, is_payout, is_dispute = kind <= 1, (kind == 2) | (kind == 3), (kind == 4) | (kind == 5)
-        things = _names("", own, family)
+        things = _things(own, family)
         money = is_payout | is_dispute | (kind == 6)
         frame = pl.DataFrame(
             {
@@ -207,6 +207,18 @@ def _share(bits: Bits) -> npt.NDArray[np.float64]:
 
 def _chosen(values: tuple[str, ...] | list[str], place: Bits) -> pl.Series:
     return pl.Series(list(values))[place.astype(np.int64)]
+
+
+def _things(number: Counts, family: Counts) -> pl.Series:
+    """The value of a property with very many values: its kind and 64 random bits as 11 letters and digits."""
+    bits = _bits(number, family + 1000)
+    letters = np.empty((len(number), 11), dtype=np.uint8)
+    for place in range(11):
+        letters[:, place] = _ALPHABET[(bits % np.uint64(62)).astype(np.int64)]
+        bits //= np.uint64(62)
+    texts = pl.Series(letters.view("S11").ravel().astype(object)).cast(pl.Binary).cast(pl.String)
+    prefixes = pl.Series(family).replace_strict({10: "ch_", 20: "po_", 30: "dp_", 40: ""}, return_dtype=pl.String)
+    return prefixes + texts
 
 
 def _names(prefix: str, number: Counts, stream: Counts) -> pl.Series:
