@@ -206,7 +206,7 @@ def _account_count(store: ProjectionStore, account_type: str) -> int:
 def _no_longer_recognised(log: LogReader, change: Change) -> Iterator[Consequence]:
     """Count the log's events that would be taken for new ones if they came again, for identity is (producer, id)."""
     counts = [
-        log.collected(file, pl.scan_parquet(log.path(file)).filter(pl.col("type") == change.subject).select(pl.len()))
+        log.collected(file, log.scan(file).filter(pl.col("type") == change.subject).select(pl.len()))
         for file in log.files
     ]
     total = sum(frame.item() for frame in counts)
@@ -229,7 +229,7 @@ def _otherwise_private(log: LogReader, old: Model, new: Model) -> Iterator[Conse
 
 def _in_clear(log: LogReader, file: LogFile, name: str) -> int:
     """How many events of a file hold the property in clear, in its column or among the undeclared ones."""
-    scan = pl.scan_parquet(log.path(file))
+    scan = log.scan(file)
     column, others = pl.col(columns.property_column(name)), pl.col(columns.OTHER_PROPERTIES)
     conditions = {
         columns.property_column(name): column.is_not_null() & ~may_be_encrypted(column),
@@ -249,7 +249,7 @@ def _no_longer_posting(log: LogReader, event_type: EventType) -> Iterator[Conseq
     ]
     total, lacking = 0, dict.fromkeys((label for label, _ in needed), 0)
     for segment in log.files:
-        lazy = pl.scan_parquet(log.path(segment)).filter(pl.col("type") == event_type.name)
+        lazy = log.scan(segment).filter(pl.col("type") == event_type.name)
         present = set(log.schema(segment, lazy).names())
         counts = lazy.select(
             pl.len().alias("total"),

@@ -196,7 +196,7 @@ def _repeated_identities(log: LogReader) -> Iterator[Fault]:
     """Events that are in the log twice under one identity."""
     if not log.segments:
         return
-    scan = pl.concat([pl.scan_parquet(log.path(item)).select("producer", "id", "sequence") for item in log.files])
+    scan = pl.concat([log.scan(item).select("producer", "id", "sequence") for item in log.files])
     suspects = (
         scan.with_columns(identity_hash())
         .filter(pl.col("identity_hash").is_duplicated())

@@ -7,7 +7,6 @@ back and compared before anything else may rely on it. Removes no file: see `log
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
@@ -15,7 +14,7 @@ import polars as pl
 from clearwell.errors import StorageError
 from clearwell.flows.model import Model
 from clearwell.log.manifest import Compaction, LogFile
-from clearwell.log.reader import LogReader
+from clearwell.log.reader import LogReader, with_instants
 from clearwell.log.writer import SegmentFile, write_segment
 from clearwell.values import columns
 
@@ -61,7 +60,7 @@ def compacted(log: LogReader, files: Sequence[LogFile], models: Mapping[str, Mod
         content = (log.folder / written.name).read_bytes()
     except OSError as error:
         raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
-    read_back = pl.read_parquet(io.BytesIO(content)).sort("sequence").select(events.columns)
+    read_back = with_instants(pl.scan_parquet(content)).sort("sequence").select(events.columns).collect()
     if hashlib.sha256(content).hexdigest() != written.sha256 or not read_back.equals(events):
         raise StorageError("compaction_differs", f"{written.name} was not read back as it was written: it is not used")
     return written

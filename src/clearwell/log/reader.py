@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from polars import selectors
 
 from clearwell.errors import StorageError
 from clearwell.log.manifest import Compaction, LogFile, Segment, current_files
 from clearwell.log.retention import Hold
 from clearwell.values.times import INSTANT, stored_text
+
+_INSTANTS = ("effective_at", "occurred_at", "recorded_at")
 
 
 class LogReader:
@@ -56,6 +59,10 @@ class LogReader:
         """Where a file of the log is."""
         return self.folder / file.name
 
+    def scan(self, file: LogFile) -> pl.LazyFrame:
+        """A file of the log, unread; its instants are in microseconds, however they are stored."""
+        return with_instants(pl.scan_parquet(self.path(file)))
+
     def covering(self, first: int, last: int) -> list[LogFile]:
         """The files with a sequence between `first` and `last`, both included."""
         return [item for item in self.files if item.last_sequence >= first and item.first_sequence <= last]
@@ -67,10 +74,10 @@ class LogReader:
     def events(self, file: LogFile, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A file's events in order of sequence. Raises StorageError when it is missing or damaged."""
         if not file.compacted:
-            scan = pl.scan_parquet(self.path(file))
+            scan = self.scan(file)
             return self.collected(file, scan.select(*columns) if columns else scan)
         own = pl.col("sequence").is_between(file.first_sequence, file.last_sequence)
-        wanted = pl.scan_parquet(self.path(file)).filter(own)
+        wanted = self.scan(file).filter(own)
         if columns:
             wanted = wanted.select(*dict.fromkeys(["sequence", *columns]))
         events = self.collected(file, wanted.sort("sequence"))
@@ -90,7 +97,7 @@ class LogReader:
 
     def matching(self, file: LogFile, condition: pl.Expr) -> pl.DataFrame:
         """A file's events for which `condition` holds, in no order; a column that the file lacks is null there."""
-        scan = pl.scan_parquet(self.path(file))
+        scan = self.scan(file)
         present = self.schema(file, scan).names()
         missing = [name for name in condition.meta.root_names() if name not in present]
         absent = [pl.lit(None, dtype=pl.String).alias(name) for name in set(missing)]
@@ -127,7 +134,7 @@ class LogReader:
         """Where events of this id are: `sequence` and `producer` of each, in order of sequence."""
         found = [pl.DataFrame(schema={"sequence": pl.Int64, "producer": pl.String})]
         for file in self.files:
-            scan = pl.scan_parquet(self.path(file)).filter(pl.col("id") == event_id).select("sequence", "producer")
+            scan = self.scan(file).filter(pl.col("id") == event_id).select("sequence", "producer")
             found.append(self.collected(file, scan.filter(pl.col("sequence") <= file.last_sequence)))
         return pl.concat(found).sort("sequence")
 
@@ -139,7 +146,7 @@ class LogReader:
             if len(chosen):
                 wanted = pl.col("sequence").is_in(pl.Series(chosen).implode())
                 near = pl.col("sequence").is_between(int(chosen.min()), int(chosen.max()))  # Skips row groups.
-                found.append(self.collected(file, pl.scan_parquet(self.path(file)).filter(near & wanted)))
+                found.append(self.collected(file, self.scan(file).filter(near & wanted)))
         return pl.concat(found, how="diagonal") if found else pl.DataFrame(schema={"sequence": pl.Int64})
 
     def recorded_at(self, sequence: int) -> datetime:
@@ -161,7 +168,7 @@ class LogReader:
                 (file,) = self.covering(segment.last_sequence, segment.last_sequence)
                 within = pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence)
                 by_then = pl.col("recorded_at") <= pl.lit(recorded_at, dtype=INSTANT)
-                newest = pl.scan_parquet(self.path(file)).filter(within & by_then).select(pl.col("sequence").max())
+                newest = self.scan(file).filter(within & by_then).select(pl.col("sequence").max())
                 sequence = int(self.collected(file, newest).item())
             else:
                 break
@@ -172,6 +179,11 @@ def _unreadable(file: LogFile, error: Exception) -> StorageError:
     return StorageError(
         "segment_unreadable", f"{file.name} of the log cannot be read: {error}. Run `clearwell verify`."
     )
+
+
+def with_instants(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Events as a file has them, their instants in microseconds."""
+    return events.with_columns(selectors.by_name(*_INSTANTS, require_all=False).cast(INSTANT))
 
 
 def file_sha256(path: Path) -> str:
