@@ -78,7 +78,8 @@ class OpenReport:
 def status(workspace: Workspace, request: CutRequest) -> StatusReport:
     """Per flow and account type: open, in flight, overdue, and the share cleared, at a cut."""
     with books_at(workspace, request) as books:
-        return StatusReport(books.cut, _rows(_ask(books, clearing.status())))
+        uncertain = {name: (first, last) for name, first, last in _ask(books, clearing.uncertain_hours()).fetchall()}
+        return StatusReport(books.cut, _rows(_ask(books, clearing.status(uncertain))))
 
 
 def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter) -> OpenReport:
@@ -112,7 +113,8 @@ def balances(
         for name, value in properties.items():
             conditions.append(_has_value([declared], name, len(parameters), parameters, value))
         rows = books.store.connection.execute(
-            f"SELECT account_type, account, currency, balance, entry_count FROM {relation} "
+            f"SELECT account_type, account, currency, balance::HUGEINT AS balance, entry_count::BIGINT AS entry_count "
+            f"FROM {relation} "
             f"WHERE {' AND '.join(conditions)} ORDER BY account, currency",
             parameters,
         )

@@ -1,12 +1,15 @@
 """The fold: entries in log order to episodes. The result never depends on how the entries were batched.
 
-An episode opens at the entry that leaves zero and clears at the entry that returns to zero. Sums are 128 bits wide.
+An episode opens at the entry that leaves zero and clears at the entry that returns to zero. Sums are 128 bits wide
+wherever 64 could overflow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from clearwell.ledger.posting import ACCOUNT
@@ -25,6 +28,9 @@ EPISODE_SCHEMA = pl.Schema(
         "opened_recorded_at": INSTANT,
         "opened_sequence": pl.Int64(),
         "opened_entry_index": pl.Int16(),
+        "opened_amount": pl.Int64(),
+        "second_sequence": pl.Int64(),
+        "later_effective_at": INSTANT,
         "last_effective_at": INSTANT,
         "last_recorded_at": INSTANT,
         "last_sequence": pl.Int64(),
@@ -33,11 +39,16 @@ EPISODE_SCHEMA = pl.Schema(
     }
 )
 """An episode, open or cleared. `turnover` is the money that came in; `opened_*` and `last_*` are of its first and last
-entry in log order (the last entry of a cleared episode is the one that cleared it); `span_from` and `span_to` are the
-least and the greatest `effective_at` of its entries. A cleared episode has balance 0."""
+entry in log order (the last entry of a cleared episode is the one that cleared it); `second_sequence` is that of the
+entry after the first, and `later_effective_at` the least `effective_at` of all after the first, both null while there
+is none; `span_from` and `span_to` are the least and the greatest `effective_at`. A cleared episode has balance 0."""
+
+RESERVOIR_EPOCH_EVENTS = 1 << 20
+"""Movements of reservoirs are summed per account and so many sequences."""
 
 RESERVOIR_SCHEMA = pl.Schema(
     {
+        "epoch": pl.Int64(),
         "account_hash": pl.UInt64(),
         "account_type": pl.String(),
         "account": pl.String(),
@@ -45,10 +56,19 @@ RESERVOIR_SCHEMA = pl.Schema(
         "balance": pl.Int128(),
         "entry_count": pl.Int64(),
         "last_sequence": pl.Int64(),
+        "span_from": INSTANT,
         "span_to": INSTANT,
     }
 )
-"""What a batch adds to the balance of a reservoir account."""
+"""What a batch adds to the balance of a reservoir account within an epoch of the log."""
+
+_SAFE_SUM = float(1 << 62)
+_NEVER = np.iinfo(np.int64).max
+_FIRST = ("opened_effective_at", "opened_recorded_at", "opened_sequence", "opened_entry_index", "opened_amount")
+_LAST = ("last_effective_at", "last_recorded_at", "last_sequence")
+
+_Whole = npt.NDArray[np.int64]
+_Bits = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -81,103 +101,170 @@ def fold(open_before: pl.DataFrame, entries: pl.DataFrame) -> Folded:
 
     `open_before` has `EPISODE_SCHEMA` and may hold accounts that no entry touches; `entries` has `ENTRY_SCHEMA`.
     """
-    before = open_before.with_row_index("state")
-    rows = pl.concat([_as_first_entries(before), _hashed(entries)], how="diagonal")
-    episodes = _episodes(_in_account_order(rows))
-    continued = _carried_on(episodes, before)
+    money = _money(open_before, entries)
+    rows = pl.concat([_as_first_entries(open_before, money), _as_rows(entries, money)], rechunk=True)
+    if rows.is_empty():
+        return Folded(open_before, open_before)
+    order, starts = _account_order(rows, _log_order(entries, open_before.height))
+    amounts = rows["amount"].gather(order)
+    total = amounts.cum_sum()
+    running = total - (total - amounts).gather(np.flatnonzero(starts)).gather(np.cumsum(starts) - 1)
+    opens = starts.copy()
+    opens[1:] |= (running == 0).to_numpy()[:-1]
+    episodes = _episodes(rows, order, running, np.flatnonzero(opens), open_before)
     is_open = pl.col("balance") != 0
-    return Folded(cleared=continued.filter(~is_open), open=continued.filter(is_open))
+    return Folded(cleared=episodes.filter(~is_open), open=episodes.filter(is_open))
 
 
 def fold_reservoirs(entries: pl.DataFrame) -> pl.DataFrame:
-    """Sum the entries per reservoir account and currency: `RESERVOIR_SCHEMA`, one row for each that was touched."""
-    sums = entries.group_by(ACCOUNT).agg(
+    """Sum the entries per epoch, reservoir account and currency: `RESERVOIR_SCHEMA`, one row for each touched."""
+    epoch = ((pl.col("sequence") - 1) // RESERVOIR_EPOCH_EVENTS).alias("epoch")
+    sums = entries.group_by(epoch, *ACCOUNT).agg(
         balance=pl.col("amount").cast(pl.Int128).sum(),
         entry_count=pl.len().cast(pl.Int64),
         last_sequence=pl.col("sequence").max(),
+        span_from=pl.col("effective_at").min(),
         span_to=pl.col("effective_at").max(),
     )
     return sums.with_columns(account_hash=account_hash()).select(*RESERVOIR_SCHEMA)
 
 
-def _as_first_entries(before: pl.DataFrame) -> pl.DataFrame:
-    """An open episode as one entry of its whole balance, ahead of all that follow; `state` says whose it is."""
+def _money(open_before: pl.DataFrame, entries: pl.DataFrame) -> pl.DataType:
+    """The type in which no sum of these amounts can overflow."""
+    amounts = [column.cast(pl.Float64).abs().to_numpy().sum() for column in (entries["amount"], open_before["balance"])]
+    return pl.Int64() if sum(amounts) < _SAFE_SUM else pl.Int128()
+
+
+def _as_first_entries(before: pl.DataFrame, money: pl.DataType) -> pl.DataFrame:
+    """An open episode as one entry of its whole balance, ahead of all that follow."""
     return before.select(
-        "state",
         "account_hash",
         *ACCOUNT,
-        sequence="last_sequence",
-        entry_index=pl.lit(-1, pl.Int16),
-        effective_at="opened_effective_at",
-        recorded_at="opened_recorded_at",
-        amount="balance",
+        *_FIRST,
+        *_LAST,
+        "span_from",
+        "span_to",
+        amount=pl.col("balance").cast(money),
     )
 
 
-def _hashed(entries: pl.DataFrame) -> pl.DataFrame:
-    return entries.with_columns(account_hash=account_hash(), amount=pl.col("amount").cast(pl.Int128))
-
-
-def _in_account_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with each account's together, in log order, and `starts` at the first of each."""
-    ordered = rows.sort("account_hash", "sequence", "entry_index")
-    same_hash = pl.col("account_hash") == pl.col("account_hash").shift()
-    same_account = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in ACCOUNT)
-    marked = ordered.with_columns(starts=~same_hash.fill_null(value=False), same=same_account.fill_null(value=False))
-    if marked.select((~pl.col("starts") & ~pl.col("same")).any()).item():  # Two accounts share a hash.
-        ordered = rows.sort(*ACCOUNT, "sequence", "entry_index")
-        marked = ordered.with_columns(starts=~same_account.fill_null(value=False))
-    return marked
-
-
-def _episodes(ordered: pl.DataFrame) -> pl.DataFrame:
-    """One row per episode (its part in these rows), with the running balance restarted at each account."""
-    total = pl.col("amount").cum_sum()
-    before_account = pl.when("starts").then(total - pl.col("amount")).forward_fill()
-    running = ordered.with_columns(running=total - before_account)
-    opens = pl.col("starts") | (pl.col("running").shift() == 0)
-    is_entry = pl.col("state").is_null()
-    return (
-        running.with_columns(episode=opens.cum_sum())
-        .group_by("episode")
-        .agg(
-            pl.first("state", "account_hash", *ACCOUNT),
-            balance=pl.last("running"),
-            turnover=pl.col("amount").filter(is_entry & (pl.col("amount") > 0)).sum(),
-            entry_count=is_entry.sum().cast(pl.Int64),
-            opened_effective_at=pl.first("effective_at"),
-            opened_recorded_at=pl.first("recorded_at"),
-            opened_sequence=pl.first("sequence"),
-            opened_entry_index=pl.first("entry_index"),
-            last_effective_at=pl.last("effective_at"),
-            last_recorded_at=pl.last("recorded_at"),
-            last_sequence=pl.last("sequence"),
-            span_from=pl.col("effective_at").filter(is_entry).min(),
-            span_to=pl.col("effective_at").filter(is_entry).max(),
-        )
-    )
-
-
-def _carried_on(episodes: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """Add to the episodes that continue one of `before` what that one had already."""
-    fresh = episodes.filter(pl.col("state").is_null()).select(*EPISODE_SCHEMA)
-    joined = episodes.filter(pl.col("state").is_not_null()).join(before, on="state", suffix="_before")
-    touched = pl.col("entry_count") > 0
-    carried = joined.select(
-        "account_hash",
+def _as_rows(entries: pl.DataFrame, money: pl.DataType) -> pl.DataFrame:
+    """Each entry as an episode of its own."""
+    return entries.select(
+        account_hash().alias("account_hash"),
         *ACCOUNT,
-        "balance",
-        turnover=pl.col("turnover") + pl.col("turnover_before"),
-        entry_count=pl.col("entry_count") + pl.col("entry_count_before"),
-        opened_effective_at="opened_effective_at_before",
-        opened_recorded_at="opened_recorded_at_before",
-        opened_sequence="opened_sequence_before",
-        opened_entry_index="opened_entry_index_before",
-        **{
-            name: pl.when(touched).then(name).otherwise(f"{name}_before")
-            for name in ("last_effective_at", "last_recorded_at", "last_sequence")
-        },
-        span_from=pl.min_horizontal("span_from", "span_from_before"),
-        span_to=pl.max_horizontal("span_to", "span_to_before"),
+        opened_effective_at="effective_at",
+        opened_recorded_at="recorded_at",
+        opened_sequence="sequence",
+        opened_entry_index="entry_index",
+        opened_amount="amount",
+        last_effective_at="effective_at",
+        last_recorded_at="recorded_at",
+        last_sequence="sequence",
+        span_from="effective_at",
+        span_to="effective_at",
+        amount=pl.col("amount").cast(money),
     )
-    return pl.concat([fresh, carried.select(*EPISODE_SCHEMA)])
+
+
+def _log_order(entries: pl.DataFrame, held: int) -> _Whole:
+    """The places of `held` rows, and of the entries behind them, in log order."""
+    sequences, indexes = entries["sequence"].to_numpy(), entries["entry_index"].to_numpy().astype(np.int64)
+    if not len(sequences):
+        return np.arange(held, dtype=np.int64)
+    keys = (sequences - sequences.min()) * (indexes.max() + 1) + indexes
+    return np.concatenate([np.arange(held, dtype=np.int64), held + _sorted_places(keys.astype(np.uint64))])
+
+
+def _sorted_places(keys: _Bits) -> _Whole:
+    """The places of the keys in their order; equal ones stay as they are.
+
+    Sorting numbers that carry their place in the low bits is many times faster than sorting places.
+    """
+    bits = np.uint64(max(1, (len(keys) - 1).bit_length()))
+    if int(keys.max()).bit_length() + int(bits) > 64:
+        return np.argsort(keys, kind="stable")
+    packed = np.sort((keys << bits) | np.arange(len(keys), dtype=np.uint64))
+    return (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+
+
+def _account_order(rows: pl.DataFrame, log_order: _Whole) -> tuple[_Whole, npt.NDArray[np.bool_]]:
+    """The places of the rows with each account's together, in log order; and which of them are an account's first."""
+    hashes = rows["account_hash"].to_numpy()[log_order]
+    bits = np.uint64(max(1, (len(hashes) - 1).bit_length()))
+    places = _sorted_places(hashes >> bits)
+    ordered = hashes[places]
+    behind = ordered[1:] < ordered[:-1]
+    if behind.any():  # The low bits of a hash decide between accounts whose high bits are the same.
+        mixed = np.flatnonzero(np.isin(ordered >> bits, ordered[1:][behind] >> bits))
+        places[mixed] = places[mixed][np.lexsort((places[mixed], ordered[mixed]))]
+        ordered = hashes[places]
+    order = log_order[places]
+    starts = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    same = np.flatnonzero(~starts)
+    names = [rows[name] for name in ACCOUNT]
+    if any((name.gather(order[same]) != name.gather(order[same - 1])).any() for name in names):
+        # Two accounts share a hash.
+        ranked = rows.select(*ACCOUNT, place=pl.int_range(pl.len()))[log_order]
+        order = ranked.sort(*ACCOUNT, maintain_order=True)["place"].to_numpy()
+        differ = [(name.gather(order[1:]) != name.gather(order[:-1])).to_numpy() for name in names]
+        starts = np.concatenate([[True], np.logical_or.reduce(differ)])
+    return order, starts
+
+
+def _episodes(
+    rows: pl.DataFrame, order: _Whole, running: pl.Series, begins: _Whole, before: pl.DataFrame
+) -> pl.DataFrame:
+    """One row per episode; the first rows are those of `before`, and an episode that begins with one continues it."""
+    ends = np.append(begins[1:], len(order)) - 1
+    first, last = order[begins], order[ends]
+    carried = first < before.height
+    earlier = before.select("turnover", "entry_count", "second_sequence", "later_effective_at")[first[carried]]
+    has_more = ends > begins
+    second = rows["opened_sequence"].gather(order[begins + has_more])
+    latest, least = _microseconds(rows["span_to"], order), _microseconds(rows["span_from"], order)
+    later = least.copy()
+    later[begins] = _NEVER
+    later[begins[carried]] = earlier["later_effective_at"].to_physical().fill_null(_NEVER).to_numpy()
+    found = rows.select("account_hash", *ACCOUNT, *_FIRST)[first].with_columns(
+        balance=running.gather(ends).cast(pl.Int128),
+        turnover=_received(rows, order, begins, ends, before.height).cast(pl.Int128),
+        entry_count=pl.Series(ends - begins + 1 - carried),
+        second_sequence=pl.when(pl.Series(has_more)).then(second),
+        later_effective_at=_instants(np.minimum.reduceat(later, begins)),
+        span_from=_instants(np.minimum.reduceat(least, begins)),
+        span_to=_instants(np.maximum.reduceat(latest, begins)),
+    )
+    whole = pl.concat([found, rows.select(_LAST)[last]], how="horizontal")
+    return _with_what_was(whole, carried, earlier).select(*EPISODE_SCHEMA)
+
+
+def _received(rows: pl.DataFrame, order: _Whole, begins: _Whole, ends: _Whole, held: int) -> pl.Series:
+    """The money that the entries of each episode brought in; the first `held` rows are no entries."""
+    amounts = rows["amount"].clip(0).scatter(np.arange(held), 0).gather(order)
+    total = amounts.cum_sum()
+    return total.gather(ends) - (total - amounts).gather(begins)
+
+
+def _with_what_was(episodes: pl.DataFrame, carried: npt.NDArray[np.bool_], earlier: pl.DataFrame) -> pl.DataFrame:
+    """Add what the continued episodes had already, which is in `earlier`, row by row, to those that are `carried`."""
+    places = np.flatnonzero(carried)
+    if not len(places):
+        return episodes
+    had = pl.DataFrame({"place": places}).hstack(earlier)
+    continued = episodes[places].with_columns(
+        turnover=pl.col("turnover") + had["turnover"],
+        entry_count=pl.col("entry_count") + had["entry_count"],
+        second_sequence=pl.coalesce(had["second_sequence"], "second_sequence"),
+    )
+    return pl.concat([episodes.filter(~pl.Series(carried)), continued])
+
+
+def _microseconds(instants: pl.Series, order: _Whole) -> _Whole:
+    return instants.to_physical().to_numpy()[order]
+
+
+def _instants(microseconds: _Whole) -> pl.Series:
+    """The instants; null for the greatest number, which stands for none."""
+    numbers = pl.Series(microseconds)
+    return pl.select(pl.when(numbers != _NEVER).then(numbers)).to_series().cast(INSTANT)

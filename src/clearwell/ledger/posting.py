@@ -33,6 +33,9 @@ ENTRY_SCHEMA = pl.Schema(
 """Entries: `entry_index` is twice the move's number in its event type, plus one at the `to` side. Log order is
 (`sequence`, `entry_index`)."""
 
+NOT_POSTED = ("id", "producer", "occurred_at", "flow", columns.OTHER_PROPERTIES)
+"""Columns of events that no entry needs."""
+
 
 @dataclass(frozen=True)
 class Posted:
@@ -68,8 +71,8 @@ def post(events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str
         _post_type(part, model.event_types[str(name)], model, parts, only)
     empty = pl.DataFrame(schema=ENTRY_SCHEMA)
     return Posted(
-        clearing=pl.concat([empty, *parts["clearing"]]),
-        reservoir=pl.concat([empty, *parts["reservoir"]]),
+        clearing=pl.concat([empty, *parts["clearing"]], rechunk=True),
+        reservoir=pl.concat([empty, *parts["reservoir"]], rechunk=True),
     )
 
 

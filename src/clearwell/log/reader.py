@@ -71,13 +71,13 @@ class LogReader:
         """The segment that holds a sequence between 1 and the last one."""
         return next(item for item in self.segments if item.last_sequence >= sequence)
 
-    def events(self, file: LogFile, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def events(self, file: LogFile, columns: Sequence[str] | None = None, without: Sequence[str] = ()) -> pl.DataFrame:
         """A file's events in order of sequence. Raises StorageError when it is missing or damaged."""
+        whole = self.scan(file).drop(*without, strict=False)
         if not file.compacted:
-            scan = self.scan(file)
-            return self.collected(file, scan.select(*columns) if columns else scan)
+            return self.collected(file, whole.select(*columns) if columns else whole)
         own = pl.col("sequence").is_between(file.first_sequence, file.last_sequence)
-        wanted = self.scan(file).filter(own)
+        wanted = whole.filter(own)
         if columns:
             wanted = wanted.select(*dict.fromkeys(["sequence", *columns]))
         events = self.collected(file, wanted.sort("sequence"))
@@ -118,10 +118,12 @@ class LogReader:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unreadable(file, error) from error
 
-    def after(self, sequence: int, columns: Sequence[str] | None = None) -> Iterator[tuple[LogFile, pl.DataFrame]]:
+    def after(
+        self, sequence: int, columns: Sequence[str] | None = None, without: Sequence[str] = ()
+    ) -> Iterator[tuple[LogFile, pl.DataFrame]]:
         """Each file with events beyond `sequence`, and these events, in log order."""
         for file in self.covering(sequence + 1, self.last_sequence):
-            events = self.events(file, columns)
+            events = self.events(file, columns, without)
             if file.first_sequence <= sequence:
                 events = events.filter(pl.col("sequence") > sequence)
             yield file, events

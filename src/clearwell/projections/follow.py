@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import polars as pl
 
 from clearwell.flows.model import Model
-from clearwell.ledger.posting import post
+from clearwell.ledger.posting import NOT_POSTED, post
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 
@@ -35,7 +35,7 @@ def follow(
 
 def _batches(log: LogReader, after: int) -> Iterator[pl.DataFrame]:
     held: list[pl.DataFrame] = []
-    for _file, events in log.after(after):
+    for _file, events in log.after(after, without=NOT_POSTED):
         held.append(events)
         if sum(frame.height for frame in held) >= EVENTS_AT_ONCE:
             yield pl.concat(held, how="diagonal")

@@ -1,10 +1,16 @@
 """Clearing: of the money whose window has run out by the cut, the share that is cleared (DESIGN, section 3).
 
-Named steps in SQL over relations that the caller provides: `open_at`, `episodes_at`, `reservoirs_at`, `windows` and
-`business_windows`. Each function returns a query; none runs one. Parameters: `$effective_at`, `$time_zone`.
+Named steps in SQL over relations that the caller provides: `open_at`, `episodes_at`, `reservoirs_at`, `hours_at`,
+`windows` and `business_windows`. Each function returns a query; none runs one. Parameters: `$effective_at` and
+`$time_zone`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clearwell.ledger.views import quoted_text
+from clearwell.values.times import stored_hour
 
 _LOCAL_DAY = "CAST(timezone($time_zone, opened_effective_at) AS DATE)"
 
@@ -23,11 +29,10 @@ END
 
 def opening_days() -> str:
     """Per account type with business days: the first and last local day on which an episode of the cut opened."""
-    return f"""
-    SELECT account_type, min({_LOCAL_DAY}) AS first_day, max({_LOCAL_DAY}) AS last_day
-    FROM (SELECT account_type, opened_effective_at FROM open_at
-          UNION ALL SELECT account_type, opened_effective_at FROM episodes_at)
-    JOIN windows USING (account_type) WHERE business_calendar GROUP BY ALL
+    return """
+    SELECT account_type, CAST(timezone($time_zone, to_timestamp(min(opened_hour) * 3600)) AS DATE) AS first_day,
+        CAST(timezone($time_zone, to_timestamp((max(opened_hour) + 1) * 3600)) AS DATE) AS last_day
+    FROM hours_at JOIN windows USING (account_type) WHERE business_calendar GROUP BY account_type
     """
 
 
@@ -37,7 +42,8 @@ def open_with_state() -> str:
     Without a window (learned, and no history yet) an account is in flight.
     """
     return f"""
-    SELECT w.flow, o.account_type, w.owner, o.account, o.currency, o.balance, o.turnover, o.entry_count,
+    SELECT w.flow, o.account_type, w.owner, o.account, o.currency, o.balance::HUGEINT AS balance,
+        o.turnover::HUGEINT AS turnover, o.entry_count,
         o.opened_effective_at AS opened_at, o.opened_recorded_at, o.opened_sequence, o.last_effective_at,
         o.last_sequence, {_DUE_AT} AS due_at,
         CASE WHEN {_DUE_AT} <= $effective_at THEN 'overdue' ELSE 'in_flight' END AS state,
@@ -50,7 +56,7 @@ def open_with_state() -> str:
 def cleared_with_due() -> str:
     """The episodes that had cleared by the cut, with `due_at` and `cleared_at`, and whose they were."""
     return f"""
-    SELECT w.flow, e.account_type, w.owner, e.account, e.currency, e.turnover, e.entry_count,
+    SELECT w.flow, e.account_type, w.owner, e.account, e.currency, e.turnover::HUGEINT AS turnover, e.entry_count,
         e.opened_effective_at AS opened_at, e.opened_recorded_at, e.opened_sequence,
         e.last_effective_at AS cleared_at, e.last_recorded_at AS cleared_recorded_at,
         e.last_sequence AS cleared_sequence, {_DUE_AT} AS due_at
@@ -59,53 +65,107 @@ def cleared_with_due() -> str:
     """
 
 
-def due_episodes() -> str:
-    """Money and count of the cleared episodes whose window has run out by the cut, per account type and currency."""
-    return f"""
-    SELECT account_type, currency,
-        sum(turnover) FILTER (WHERE due_at <= $effective_at) AS due_money,
-        count(*) FILTER (WHERE due_at <= $effective_at) AS due_count
-    FROM ({cleared_with_due()}) GROUP BY ALL
+def hours_with_due() -> str:
+    """The sums by the hour of opening, with `due`: whether the windows of all, or of none, have run out by the cut.
+
+    Null where only some may have: there the episodes must be looked at one by one. A window of business days ends
+    within the due day of the day on which it opened, give or take a change of clocks.
+    """
+    return """
+    WITH starts AS (
+        SELECT h.*, w.window_seconds, w.business_calendar, to_timestamp(opened_hour * 3600) AS starts_at,
+            (opened_hour * 3600 + w.window_seconds) * 1000000 AS first_due
+        FROM hours_at AS h JOIN windows AS w USING (account_type)
+    ), days AS (
+        SELECT s.account_type, currency, opened_hour,
+            timezone($time_zone, first.due_day::TIMESTAMP) - INTERVAL 3 HOUR AS earliest,
+            timezone($time_zone, last.due_day::TIMESTAMP + INTERVAL 1 DAY) + INTERVAL 3 HOUR AS latest
+        FROM (SELECT * FROM starts WHERE business_calendar) AS s
+        JOIN business_windows AS first ON first.account_type = s.account_type
+            AND first.opened_day = CAST(timezone($time_zone, starts_at) AS DATE)
+        JOIN business_windows AS last ON last.account_type = s.account_type
+            AND last.opened_day = CAST(timezone($time_zone, starts_at + INTERVAL 3599 SECOND) AS DATE)
+    )
+    SELECT s.*, CASE
+        WHEN s.business_calendar THEN
+            CASE WHEN d.latest <= $effective_at THEN true WHEN d.earliest > $effective_at THEN false END
+        WHEN first_due + 3600000000 <= epoch_us($effective_at) THEN true
+        WHEN coalesce(first_due > epoch_us($effective_at), true) THEN false END AS due
+    FROM starts AS s LEFT JOIN days AS d USING (account_type, currency, opened_hour)
     """
 
 
-def status() -> str:
+def uncertain_hours() -> str:
+    """Per account type the first and last hour of opening of which `hours_with_due` cannot tell."""
+    return f"""
+    SELECT account_type, min(opened_hour), max(opened_hour) FROM ({hours_with_due()}) WHERE due IS NULL GROUP BY ALL
+    """
+
+
+def status(uncertain: Mapping[str, tuple[int, int]]) -> str:
     """Per account type and currency: what is open, in flight and overdue, what was due, and the share cleared.
 
+    Sums by hour, and for the hours that are `uncertain` (by account type, first and last) the episodes themselves.
     The money of an open episode that was due is the greater of what came in and what went out: the two are equal once
     it is cleared, and an account that was only drained was due its whole drain (docs/decisions/0003).
     For reservoirs `open_money` is the sum of the balances, with its sign; for clearing accounts the sum of amounts.
     """
     return f"""
-    WITH open_now AS ({open_with_state()}),
-    open_sums AS (
-        SELECT account_type, currency, count(*) AS open_count, sum(abs(balance)) AS open_money,
-            sum(abs(balance)) FILTER (WHERE state = 'in_flight') AS in_flight_money,
-            count(*) FILTER (WHERE state = 'overdue') AS overdue_count,
-            sum(abs(balance)) FILTER (WHERE state = 'overdue') AS overdue_money,
-            sum(greatest(turnover, turnover - balance)) FILTER (WHERE state = 'overdue') AS due_money
-        FROM open_now GROUP BY ALL
+    WITH hours AS (
+        SELECT * REPLACE (due AND NOT ({_any_of(uncertain)}) AS due) FROM ({hours_with_due()})
     ),
-    reservoir_sums AS (
-        SELECT account_type, currency, count(*) FILTER (WHERE balance <> 0) AS open_count, sum(balance) AS open_money
-        FROM reservoirs_at GROUP BY ALL
+    parts AS (
+        SELECT account_type, currency, open_count, open_money, 0 AS overdue_count, 0 AS overdue_money, 0 AS due_money,
+            0 AS due_count FROM hours
+        UNION ALL SELECT account_type, currency, 0, 0, open_count, open_money, open_due_money + cleared_money,
+            open_count + cleared_count FROM hours WHERE due
+        {_one_by_one(uncertain)}
     ),
     sums AS (
-        SELECT account_type, currency, coalesce(o.open_count, 0) AS open_count, coalesce(o.open_money, 0) AS open_money,
-            coalesce(o.in_flight_money, 0) AS in_flight_money, coalesce(o.overdue_count, 0) AS overdue_count,
-            coalesce(o.overdue_money, 0) AS overdue_money,
-            coalesce(o.due_money, 0) + coalesce(e.due_money, 0) AS due_money,
-            coalesce(o.overdue_count, 0) + coalesce(e.due_count, 0) AS due_count
-        FROM open_sums AS o FULL JOIN ({due_episodes()}) AS e USING (account_type, currency)
-        UNION ALL SELECT account_type, currency, open_count, open_money, 0, 0, 0, 0, 0 FROM reservoir_sums
+        SELECT account_type, currency, sum(open_count) AS open_count, sum(open_money) AS open_money,
+            sum(overdue_count) AS overdue_count, sum(overdue_money) AS overdue_money, sum(due_money) AS due_money,
+            sum(due_count) AS due_count
+        FROM parts GROUP BY ALL
+        UNION ALL SELECT account_type, currency, count(*) FILTER (WHERE balance <> 0), sum(balance), 0, 0, 0, 0
+        FROM reservoirs_at GROUP BY ALL
     )
     SELECT w.flow, w.account_type, w.owner, w.kind, s.currency,
-        coalesce(open_count, 0) AS open_count, coalesce(open_money, 0)::HUGEINT AS open_money,
-        coalesce(in_flight_money, 0)::HUGEINT AS in_flight_money, coalesce(overdue_count, 0) AS overdue_count,
+        coalesce(open_count, 0)::BIGINT AS open_count, coalesce(open_money, 0)::HUGEINT AS open_money,
+        CASE WHEN w.kind = 'clearing' THEN coalesce(open_money - overdue_money, 0) ELSE 0 END::HUGEINT
+            AS in_flight_money,
+        coalesce(overdue_count, 0)::BIGINT AS overdue_count,
         coalesce(overdue_money, 0)::HUGEINT AS overdue_money, coalesce(due_money, 0)::HUGEINT AS due_money,
-        coalesce(due_count, 0) AS due_count,
+        coalesce(due_count, 0)::BIGINT AS due_count,
         CASE WHEN due_money > 0 THEN 1 - overdue_money::DOUBLE / due_money::DOUBLE END AS clearing,
         CASE WHEN due_count > 0 THEN 1 - overdue_count::DOUBLE / due_count::DOUBLE END AS clearing_by_count
     FROM windows AS w LEFT JOIN sums AS s USING (account_type)
     ORDER BY w.position, s.currency
     """
+
+
+def _any_of(uncertain: Mapping[str, tuple[int, int]]) -> str:
+    return " OR ".join(
+        ["false"]
+        + [
+            f"(account_type = {quoted_text(name)} AND opened_hour BETWEEN {int(first)} AND {int(last)})"
+            for name, (first, last) in uncertain.items()
+        ]
+    )
+
+
+def _one_by_one(uncertain: Mapping[str, tuple[int, int]]) -> str:
+    """What is overdue and due of the episodes that opened in these hours; one scan for those of like hours."""
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name, hours in uncertain.items():
+        alike.setdefault(hours, []).append(quoted_text(name))
+    parts = []
+    for (first, last), names in alike.items():
+        start, end = (f"TIMESTAMPTZ '{stored_hour(hour)}'" for hour in (first, last + 1))
+        within = f"account_type IN ({', '.join(names)}) AND opened_at >= {start} AND opened_at < {end}"
+        parts.append(f"""
+        UNION ALL SELECT account_type, currency, 0, 0, count(*), sum(abs(balance)),
+            sum(greatest(turnover, turnover - balance)), count(*)
+        FROM ({open_with_state()}) WHERE {within} AND state = 'overdue' GROUP BY ALL
+        UNION ALL SELECT account_type, currency, 0, 0, 0, 0, sum(turnover), count(*)
+        FROM ({cleared_with_due()}) WHERE {within} AND due_at <= $effective_at GROUP BY ALL""")
+    return "".join(parts)

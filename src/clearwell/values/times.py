@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pyarrow as pa
@@ -59,3 +59,8 @@ def _parse_around_failures(texts: pa.Array) -> pa.Array:
 def stored_text(instant: datetime) -> str:
     """`instant` as text of one length, so that text sorts as time does: `2026-01-02T03:04:05.000000Z`."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def stored_hour(hour: int) -> str:
+    """The start of an hour, counted from 1970 in UTC, as `stored_text` writes it."""
+    return stored_text(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hour))
