@@ -3,6 +3,7 @@ TIMES ?= 100
 SECONDS ?= 60
 ROUNDS ?= 200
 TARGET ?= all
+EVENTS ?= 1000000
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 FUZZ_READY := $(VENV)/.ready-fuzz
 DEMO := build/demo
 
-.PHONY: help demo test long faults fuzz check lint types imports format clean
+.PHONY: help demo test long faults fuzz bench check lint types imports format clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -43,6 +44,9 @@ fuzz: $(FUZZ_READY)  ## Fuzz each parser for SECONDS=60, or one: TARGET=ndjson|c
 $(FUZZ_READY): $(READY) requirements-fuzz.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
 	@touch $(FUZZ_READY)
+
+bench: $(READY)  ## Measure every figure with a world of EVENTS=1000000, beside what users would pick instead
+	@$(BIN)/python benchmarks/run.py --events $(EVENTS)
 
 check: lint types imports  ## Run ruff, strict types, the import contract and the structure tests
 	@$(BIN)/python -m pytest tests/structure

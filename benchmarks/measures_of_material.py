@@ -1,0 +1,94 @@
+"""Makes what is measured: the world in several forms, and ledgers. Not timed; a child of its own each time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from measuring import Measured, Task
+from projects import keep_unsealed, new_project
+from world import World
+
+MORE = 1_000_000
+FORM_EVENTS = 1_000_000
+
+
+def world_of(task: Task) -> World:
+    """The world of the task."""
+    return World(task.events, datetime.fromisoformat(task.until))
+
+
+def records_in(folder: Path) -> list[Path]:
+    """The files of a world, in order."""
+    return sorted(folder.glob("*.parquet"))
+
+
+def records(task: Task) -> Measured:
+    """The world, as Parquet files of a million records."""
+    world_of(task).files(task.path("folder"))
+    return Measured({})
+
+
+def more(task: Task) -> Measured:
+    """What comes after the world: as many records again, at most a million."""
+    task.path("folder").mkdir(parents=True)
+    following = world_of(task).records(task.events, min(task.events, MORE))
+    following.write_parquet(task.path("folder") / "more.parquet", compression="zstd", row_group_size=100_000)
+    return Measured({})
+
+
+def ndjson(task: Task) -> Measured:
+    """The first records as the wire has them: one JSON text per line, without what is not there."""
+    task.path("folder").mkdir(parents=True)
+    frame = _first(task)
+    fields = ["type", "id", "effective_at", "occurred_at", "currency"]
+    shown = frame.with_columns(pl.col("effective_at", "occurred_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    parts = [_pairs([(name, name, True) for name in fields])]
+    for prefix, name, quoted in (("property_", "properties", True), ("amount_", "amounts", False)):
+        found = [(column, column.removeprefix(prefix), quoted) for column in frame.columns if column.startswith(prefix)]
+        parts.append(pl.concat_str(pl.lit(f'"{name}":{{'), _pairs(found), pl.lit("}")))
+    line = pl.concat_str(pl.lit("{"), pl.concat_str(parts, separator=","), pl.lit("}\n"))
+    texts = shown.select(line.alias("line"))["line"]
+    with (task.path("folder") / "events.ndjson").open("w", encoding="utf-8") as file:
+        file.writelines(texts)
+    return Measured({})
+
+
+def csv(task: Task) -> Measured:
+    """The first records as a producer's own table, with other names and other units of time."""
+    task.path("folder").mkdir(parents=True)
+    frame = _first(task).rename({"type": "operation", "id": "operation_id", "currency": "iso_currency"})
+    frame = frame.with_columns(pl.col("effective_at").dt.epoch("ms").alias("booked_ms")).drop("effective_at")
+    frame = frame.rename(lambda name: name.removeprefix("property_").replace("amount_", "minor_"))
+    frame.write_csv(task.path("folder") / "operations.csv", datetime_format="%Y-%m-%d %H:%M:%S%.3f")
+    return Measured({})
+
+
+def ledger(task: Task) -> Measured:
+    """A project with the world ingested in batches of a million, and sealed."""
+    from clearwell.application import ingesting, sealing
+    from clearwell.bootstrap import open_workspace
+    from clearwell.ingest.inputs import file_input
+
+    folder = new_project(task.path("folder"), batch_events=1_000_000)
+    with open_workspace(folder) as workspace:
+        ingesting.ingest(workspace, [file_input(str(path)) for path in records_in(task.path("records"))])
+    keep_unsealed(folder)
+    with open_workspace(folder) as workspace:
+        sealing.seal(workspace)
+    return Measured({})
+
+
+def _first(task: Task) -> pl.DataFrame:
+    return pl.read_parquet(records_in(task.path("records"))[0]).head(FORM_EVENTS)
+
+
+def _pairs(fields: list[tuple[str, str, bool]]) -> pl.Expr:
+    """`"name":value` for each column (column, name, whether quoted) that is there, with commas between."""
+    pairs = []
+    for column, name, quoted in fields:
+        mark = '"' if quoted else ""
+        pairs.append(pl.concat_str(pl.lit(f'"{name}":{mark}'), pl.col(column).cast(pl.String), pl.lit(mark)))
+    return pl.concat_str(pairs, separator=",", ignore_nulls=True)

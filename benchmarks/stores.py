@@ -1,0 +1,77 @@
+"""Keeps worlds and ledgers from run to run: made when missing, made anew when their time has passed.
+
+A world is for 12 hours; a ledger for the world and the code that it was made from.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from children import Child, Source
+
+KEPT_FOR = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The worlds and ledgers in `folder`."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        """Where runs write what is removed after them."""
+        return self.folder / "work"
+
+    def until(self, events: int) -> datetime:
+        """When the world of this size ends: the full hour before it was first asked for, for 12 hours."""
+        note = self._world(events) / "world.json"
+        now = datetime.now(UTC)
+        if note.exists():
+            until = datetime.fromisoformat(json.loads(note.read_text(encoding="utf-8"))["until"])
+            if now - until < KEPT_FOR:
+                return until
+            shutil.rmtree(note.parent)
+        until = now.replace(minute=0, second=0, microsecond=0)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"until": until.isoformat()}), encoding="utf-8")
+        return until
+
+    def material(self, name: str, events: int, source: Source) -> Path:
+        """A form of the world: `records` (Parquet), `ndjson`, `csv`, `more`, `entries`. A folder of files."""
+        until = self.until(events)
+        folder = self._world(events) / name
+        if not folder.exists():
+            paths = {"folder": str(folder.with_suffix(".part"))}
+            if name in {"ndjson", "csv", "entries"}:
+                paths["records"] = str(self.material("records", events, source))
+            shutil.rmtree(paths["folder"], ignore_errors=True)
+            Child(source, self.work, events, until.isoformat(), paths).run(f"material.{name}")
+            Path(paths["folder"]).rename(folder)
+        return folder
+
+    def ledger(self, events: int, source: Source) -> Path:
+        """A project with the world of this size ingested and sealed by the code of `source`."""
+        until = self.until(events)
+        self._forget_ledgers(events, until)
+        folder = self.folder / "ledgers" / f"{events}-{until:%Y%m%dT%H}-{source.fingerprint()}"
+        if not folder.exists():
+            aside = folder.with_suffix(".part")
+            shutil.rmtree(aside, ignore_errors=True)
+            paths = {"records": str(self.material("records", events, source)), "folder": str(aside)}
+            Child(source, self.work, events, until.isoformat(), paths).run("material.ledger")
+            aside.rename(folder)
+        return folder
+
+    def _world(self, events: int) -> Path:
+        return self.folder / "worlds" / str(events)
+
+    def _forget_ledgers(self, events: int, until: datetime) -> None:
+        """Remove the ledgers of worlds that are gone: nothing can be compared with them."""
+        for old in (self.folder / "ledgers").glob(f"{events}-*"):
+            if not old.name.startswith(f"{events}-{until:%Y%m%dT%H}-"):
+                shutil.rmtree(old)
