@@ -78,6 +78,21 @@ FIGURES = (
            most_events=10_000),
     Figure("status-process", "s", "clearwell status on a small ledger, as a process", "less", 1, 0.5,
            "clearwell.status_process", most_events=10_000),
+    Figure("postgres-ingest", _RATE, "PostgreSQL: COPY of posted entries into a table with a unique key", "more", None,
+           None, "instead.postgres", most_events=MOST_INSTEAD, beside="ingest-1m"),
+    Figure("postgres-clearing", _MS, "PostgreSQL: GROUP BY account HAVING sum <> 0", "less", None, None,
+           "instead.postgres", most_events=MOST_INSTEAD, beside="status"),
+    Figure("postgres-size", "bytes/event", "PostgreSQL: the table and its index", "less", None, None,
+           "instead.postgres", most_events=MOST_INSTEAD, beside="log-size"),
+    Figure("duckdb-clearing", _MS, "DuckDB: GROUP BY account HAVING sum <> 0 over raw Parquet", "less", None, None,
+           "instead.duckdb_clearing", most_events=MOST_INSTEAD, beside="status"),
+    Figure("polars-clearing", _MS, "Polars: the same", "less", None, None,
+           "instead.polars_clearing", most_events=MOST_INSTEAD, beside="status"),
+    Figure("raw-parquet-write", _RATE, "Polars: write the records as Parquet, synced, and nothing else", "more", None,
+           None, "limits.raw_parquet_write", beside="ingest-1m"),
+    Figure("memory-bandwidth", "GB/s", "copy memory, one thread", "more", None, None, "limits.memory_bandwidth",
+           most_events=10_000),
+    Figure("fsync", _MS, "append 4 KB to a file, and sync it", "less", None, None, "limits.fsync", most_events=10_000),
 )  # fmt: skip
 
 _NAMES = {figure.name: figure for figure in FIGURES}

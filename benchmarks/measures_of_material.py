@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from measuring import Measured, Task
+from moves import entries_query
 from projects import keep_unsealed, new_project
 from world import World
 
@@ -63,6 +65,24 @@ def csv(task: Task) -> Measured:
     frame = frame.with_columns(pl.col("effective_at").dt.epoch("ms").alias("booked_ms")).drop("effective_at")
     frame = frame.rename(lambda name: name.removeprefix("property_").replace("amount_", "minor_"))
     frame.write_csv(task.path("folder") / "operations.csv", datetime_format="%Y-%m-%d %H:%M:%S%.3f")
+    return Measured({})
+
+
+def entries(task: Task) -> Measured:
+    """The entries of the sound records as CSV files, a million events each; of doubled records the first alone."""
+    task.path("folder").mkdir(parents=True)
+    with duckdb.connect() as connection:
+        known = "CREATE TABLE known AS SELECT id, min(file_row_number + 1000000 * file_index) AS place"
+        read = f"read_parquet('{task.path('records')}/*.parquet', file_row_number = true)"
+        connection.execute(f"{known} FROM {read} GROUP BY id HAVING count(*) > 1")
+        for index, path in enumerate(records_in(task.path("records"))):
+            sound = (
+                f"(SELECT r.* FROM read_parquet('{path}', file_row_number = true) AS r LEFT JOIN known USING (id) "
+                f"WHERE (place IS NULL OR place = file_row_number + 1000000 * {index}) AND currency <> 'XXQ' "
+                "AND effective_at IS NOT NULL)"
+            )
+            target = task.path("folder") / f"entries-{index:05d}.csv"
+            connection.execute(f"COPY ({entries_query(sound)}) TO '{target}' (HEADER false)")
     return Measured({})
 
 

@@ -150,7 +150,7 @@ def _figures_table(rows: Sequence[Result]) -> Table:
             row["name"], f"{row['events']:,}", f"{shown(row['median'])} {row['unit']}",
             shown(row["must"]), shown(row["goal"]), f"[{colour}]{row['reached']}[/]" if colour else "",
             f"[{shade}]{memory}[/]" if shade else memory, "" if cpu is None else shown(cpu),
-            f"{row['revision'][:12]}: {row['what']}" if several else row["what"],
+            f"{row['revision']}: {row['what']}" if several else row["what"],
         )  # fmt: skip
     return table
 

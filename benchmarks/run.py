@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,17 +19,26 @@ from rich.console import Console
 
 import report
 from children import Child, Source
+from drawing import write_plot
 from figures import FIGURES, Figure, chosen
-from machine import git, header
+from machine import git, header, postgres_programs
+from revisions import checked_out
 from stores import Store
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PLOT = REPOSITORY / "docs" / "images" / "performance-growth.svg"
 NEEDS = {
     "clearwell.ingest": ("records",),
     "clearwell.ingest_known": ("more", "ledger"),
     "clearwell.ingest_ndjson": ("ndjson",),
     "clearwell.ingest_csv": ("csv",),
     "clearwell.help_process": (),
+    "instead.postgres": ("entries",),
+    "instead.duckdb_clearing": ("records",),
+    "instead.polars_clearing": ("records",),
+    "limits.raw_parquet_write": ("records",),
+    "limits.memory_bandwidth": (),
+    "limits.fsync": (),
 }
 """What a measure needs of the store; a ledger where nothing is said."""
 
@@ -46,23 +56,28 @@ class Plan:
     def results(self) -> list[report.Result]:
         """Run everything; what is done, and what comes out, is said on standard error."""
         found = []
+        groups = [list(group) for _key, group in groupby(self.figures, key=lambda item: (item.measure, item.options))]
+        # What has a largest size is measured there once, however many larger sizes are asked for.
+        done: dict[tuple[str, int], list[report.Result]] = {}
         for asked in self.sizes:
-            for _measure, group in groupby(self.figures, key=lambda figure: (figure.measure, figure.options)):
-                for item in self._measured(list(group), asked):
+            for group in groups:
+                events = min(asked, group[0].most_events or asked)
+                if (group[0].name, events) not in done:
+                    done[group[0].name, events] = self._measured(group, events)
+                for item in done[group[0].name, events]:
                     say(f"  {item['name']} at {item['events']:,}: {report.shown(item['median'])} {item['unit']}")
                     found.append({**item, "asked_events": asked})
         return found
 
-    def _measured(self, figures: list[Figure], asked: int) -> list[report.Result]:
+    def _measured(self, figures: list[Figure], events: int) -> list[report.Result]:
         """The figures of one measure at one size. The sources take turns, so that what disturbs one disturbs all."""
         first = figures[0]
-        events = min(asked, first.most_events or asked)
         sources = self.sources if first.of_clearwell else self.sources[:1]
         children = [self._child(first, events, source) for source in sources]
         runs: list[list[dict[str, Any]]] = [[] for _source in sources]
         for number in range(self.repeat):
             for child, own in zip(children, runs, strict=True):
-                say(f"{first.measure} at {events:,} ({child.source.revision[:12]}), run {number + 1} of {self.repeat}")
+                say(f"{first.measure} at {events:,} ({child.source.revision}), run {number + 1} of {self.repeat}")
                 own.append(child.run(first.measure))
         return [
             report.result(figure, events, source.revision, own)
@@ -74,7 +89,7 @@ class Plan:
         """The child that measures, with what it needs made."""
         paths = {}
         for name in NEEDS.get(figure.measure, ("ledger",)):
-            say(f"{name} of {events:,} events ({source.revision[:12]})")
+            say(f"{name} of {events:,} events ({source.revision})")
             made = self.store.ledger(events, source) if name == "ledger" else self.store.material(name, events, source)
             paths[name] = str(made)
         until = self.store.until(events).isoformat()
@@ -93,12 +108,16 @@ def main(arguments: Sequence[str]) -> int:
         for figure in FIGURES:
             print(f"{figure.name:20} {figure.unit:12} {figure.what}")
         return 0
+    if asked.plot_from:
+        write_plot(json.loads(asked.plot_from.read_text(encoding="utf-8")), asked.plot or PLOT)
+        return 0
     try:
-        figures = chosen(asked.only)
+        content = _report(_possible(chosen(asked.only)), asked)
     except ValueError as error:
         say(str(error))
         return 2
-    content = _report(figures, asked)
+    if asked.plot:
+        write_plot(content, asked.plot)
     if asked.json:
         print(json.dumps(content, indent=1))
     else:
@@ -107,21 +126,38 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _report(figures: list[Figure], asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure what was asked for. Raises ValueError for a revision that is not there."""
     store = Store(asked.folder.resolve())
     this = Source(_name_of(REPOSITORY), REPOSITORY / "src")
-    head = header(store.folder, REPOSITORY)
-    results = Plan(figures, sorted(set(asked.events or [1_000_000])), asked.repeat, [this], store).results()
+    sizes = sorted(set(asked.events or [1_000_000]))
+    with ExitStack() as stack:
+        sources = [this]
+        if asked.against:
+            sources.append(stack.enter_context(checked_out(REPOSITORY, asked.against)))
+        head = header(store.folder, REPOSITORY)
+        results = Plan(figures, sizes, asked.repeat, sources, store).results()
+    names = [source.revision for source in sources]
     return {
         "header": head,
         "figures": results + report.memory_result(figures, results),
         "beside": report.beside(figures, results),
         "growth": report.growth(figures, results),
-        "against": [],
+        "against": report.against(figures, results, (names[0], names[1])) if asked.against else [],
     }
 
 
+def _possible(figures: list[Figure]) -> list[Figure]:
+    """The figures that can be measured here: those of PostgreSQL where it is installed."""
+    if postgres_programs() is None and any(figure.measure == "instead.postgres" for figure in figures):
+        say("PostgreSQL is not installed: what it would take is left out")
+        return [figure for figure in figures if figure.measure != "instead.postgres"]
+    return figures
+
+
 def _name_of(repository: Path) -> str:
-    return (git(repository, "rev-parse", "HEAD") or "unknown")[:12]
+    """The revision of the working tree, marked when something in it is changed."""
+    revision = git(repository, "rev-parse", "HEAD")[:12] or "unknown"
+    return f"{revision} changed" if git(repository, "status", "--short") else revision
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,6 +170,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=3, help="runs per figure; the median counts (3)")
     parser.add_argument("--list", action="store_true", help="name the figures, and leave")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--against", metavar="REV", help="measure this git revision too, in turn, and give the ratios")
+    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the growth with size as an SVG file")
+    parser.add_argument(
+        "--plot-from", type=Path, metavar="FILE", help=f"draw it from the JSON of a run, to {PLOT.name}, and leave"
+    )
     parser.add_argument(
         "--folder", type=Path, default=REPOSITORY / "build" / "benchmarks", help="where worlds and ledgers are kept"
     )

@@ -14,6 +14,8 @@ from pathlib import Path
 from children import Child, Source
 
 KEPT_FOR = timedelta(hours=12)
+KEPT_LEDGERS = 3
+"""Of one world: one per state of the code that was measured."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ class Store:
     def ledger(self, events: int, source: Source) -> Path:
         """A project with the world of this size ingested and sealed by the code of `source`."""
         until = self.until(events)
-        self._forget_ledgers(events, until)
         folder = self.folder / "ledgers" / f"{events}-{until:%Y%m%dT%H}-{source.fingerprint()}"
         if not folder.exists():
             aside = folder.with_suffix(".part")
@@ -65,13 +66,16 @@ class Store:
             paths = {"records": str(self.material("records", events, source)), "folder": str(aside)}
             Child(source, self.work, events, until.isoformat(), paths).run("material.ledger")
             aside.rename(folder)
+        folder.touch()
+        self._forget_ledgers(events, until)
         return folder
 
     def _world(self, events: int) -> Path:
         return self.folder / "worlds" / str(events)
 
     def _forget_ledgers(self, events: int, until: datetime) -> None:
-        """Remove the ledgers of worlds that are gone: nothing can be compared with them."""
-        for old in (self.folder / "ledgers").glob(f"{events}-*"):
-            if not old.name.startswith(f"{events}-{until:%Y%m%dT%H}-"):
-                shutil.rmtree(old)
+        """Remove the ledgers of worlds that are gone, and of this world those that were used longest ago."""
+        ledgers = sorted((self.folder / "ledgers").glob(f"{events}-*"), key=lambda path: -path.stat().st_mtime)
+        current = [path for path in ledgers if path.name.startswith(f"{events}-{until:%Y%m%dT%H}-")]
+        for old in set(ledgers) - set(current[:KEPT_LEDGERS]):
+            shutil.rmtree(old)
