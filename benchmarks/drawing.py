@@ -15,7 +15,8 @@ WIDTH, HEIGHT, ACROSS = 290, 190, 3
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 42, 30
 OURS, BESIDE, GOAL, MUST = "#1d4ed8", "#9ca3af", "#15803d", "#b45309"
 _STYLE = """\
-text { font: 11px system-ui, sans-serif; fill: #374151; } .title { font-weight: 600; font-size: 13px; fill: #111827; }
+text { font: 11px system-ui, sans-serif; fill: #374151; paint-order: stroke; stroke: white; stroke-width: 3px; }
+.title { font-weight: 600; font-size: 13px; fill: #111827; }
 .axis { stroke: #d1d5db; } .line { fill: none; stroke-width: 2; }
 .asked { stroke-dasharray: 4 3; stroke-width: 1.2; }"""
 
@@ -78,11 +79,21 @@ def _panel(figure: Figure, ours: Points, beside: Mapping[str, Points]) -> str:
     for value, colour in asked:
         y = up(value)
         parts.append(f'<line class="asked" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"/>')
-    for name, points in beside.items():
-        last = points[-1]
-        parts.append(line(points, BESIDE) + _text(across(last[0]) - 6, up(last[1]) - 6, name, anchor="end"))
+    parts += [line(points, BESIDE) for points in beside.values()]
+    ends = {name: (across(points[-1][0]), up(points[-1][1])) for name, points in beside.items()}
+    parts += _labels(ends, edge=across(sizes[-1]))
     events, value = ours[-1]
     return "".join([*parts, line(ours, OURS), _text(across(events) + 6, up(value) - 6, shown(value))])
+
+
+def _labels(ends: Mapping[str, tuple[float, float]], edge: float) -> list[str]:
+    """The names of lines at their ends, a line of text apart at least: behind the end, or above it at the edge."""
+    parts, before = [], -math.inf
+    for name, (x, y) in sorted(ends.items(), key=lambda item: item[1][1]):
+        inside = x < edge - 60
+        before = max(before + 12, y + 4 if inside else y - 6)
+        parts.append(_text(x + 8, before, name) if inside else _text(x - 6, before, name, anchor="end"))
+    return parts
 
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:
@@ -102,12 +113,12 @@ def _legend() -> str:
     ):  # fmt: skip
         parts.append(f'<line class="line {extra}" x1="{x}" x2="{x + 22}" y1="14" y2="14" stroke="{colour}"/>')
         parts.append(_text(x + 28, 18, name))
-        x += 60 + 7 * len(name)
+        x += 56 + 6 * len(name)
     return "".join(parts)
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 44 else text[:42].rstrip() + " …"
+    return text if len(text) <= 48 else text[:46].rstrip() + " …"
 
 
 def _text(x: float, y: float, text: str, name: str = "", anchor: str = "start") -> str:

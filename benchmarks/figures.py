@@ -53,12 +53,12 @@ def memory_reached(memory_bytes: int) -> str:
 _RATE, _MS = "events/s", "ms"
 
 FIGURES = (
-    Figure("ingest-1m", _RATE, "ingest Parquet, batches of 1 M, everything on", "more", 500_000, 1_000_000,
+    Figure("ingest-1m", _RATE, "ingest Parquet, batches of 1 M", "more", 500_000, 1_000_000,
            "clearwell.ingest", (("batch_events", 1_000_000),)),
     Figure("seal", _RATE, "seal the log after the ingest", "more", None, None, "clearwell.seal"),
     Figure("ingest-20k", _RATE, "ingest Parquet, batches of 20 k", "more", 250_000, 500_000,
            "clearwell.ingest", (("batch_events", 20_000),)),
-    Figure("ingest-known", "ratio", "ingest, batches of 200 k: time with so many ids known / with none", "less",
+    Figure("ingest-known", "ratio", "ingest: time with so many ids known / with none", "less",
            1.25, 1.10, "clearwell.ingest_known"),
     Figure("ingest-ndjson", _RATE, "ingest an NDJSON file", "more", 250_000, 500_000,
            "clearwell.ingest_ndjson", most_events=1_000_000),
@@ -67,10 +67,10 @@ FIGURES = (
     Figure("status", _MS, "status, in process", "less", 50, 20, "clearwell.status", growth_must=1.2),
     Figure("open", _MS, "open, the first 1,000, in process", "less", 50, 20, "clearwell.open_accounts",
            growth_must=1.2),
-    Figure("trace-cold", _MS, "trace of a value: first call of a process, log not in memory", "less", 200, 50,
+    Figure("trace-cold", _MS, "trace of a value: new process, cold log", "less", 200, 50,
            "clearwell.trace_cold"),
     Figure("trace-warm", _MS, "trace of further, different values", "less", 50, 10, "clearwell.trace_warm"),
-    Figure("past", "s", "status at a cut in the middle of the history", "less", 5, 2, "clearwell.past"),
+    Figure("past", "s", "status in the middle of the history", "less", 5, 2, "clearwell.past"),
     Figure("rebuild", _RATE, "rebuild the projections", "more", 1_000_000, 3_000_000, "clearwell.rebuild"),
     Figure("verify", _RATE, "verify the whole ledger", "more", 1_000_000, 3_000_000, "clearwell.verify"),
     Figure("log-size", "bytes/event", "size of the log", "less", 40, 25, "clearwell.log_size"),
