@@ -45,3 +45,5 @@ def _copy(source: str, destination: str) -> None:
         os.link(source, destination)
     else:
         shutil.copy2(source, destination)
+        with Path(destination).open("rb") as file:
+            os.fsync(file.fileno())  # Else the disk would still be at it when the clock runs.

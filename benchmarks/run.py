@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Plan:
     repeat: int
     sources: list[Source]
     store: Store
+    failures: list[dict[str, Any]] = field(default_factory=list)
 
     def results(self) -> list[report.Result]:
         """Run everything; what is done, and what comes out, is said on standard error."""
@@ -63,11 +64,20 @@ class Plan:
             for group in groups:
                 events = min(asked, group[0].most_events or asked)
                 if (group[0].name, events) not in done:
-                    done[group[0].name, events] = self._measured(group, events)
+                    done[group[0].name, events] = self._measured_or_failed(group, events)
                 for item in done[group[0].name, events]:
                     say(f"  {item['name']} at {item['events']:,}: {report.shown(item['median'])} {item['unit']}")
                     found.append({**item, "asked_events": asked})
         return found
+
+    def _measured_or_failed(self, figures: list[Figure], events: int) -> list[report.Result]:
+        """As `_measured`; a failure is kept and said, and costs no other figure."""
+        try:
+            return self._measured(figures, events)
+        except RuntimeError as error:
+            say(f"  {error}")
+            self.failures.append({"names": [figure.name for figure in figures], "events": events, "error": str(error)})
+            return []
 
     def _measured(self, figures: list[Figure], events: int) -> list[report.Result]:
         """The figures of one measure at one size. The sources take turns, so that what disturbs one disturbs all."""
@@ -102,7 +112,7 @@ def say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line. Returns 0, 1 when a figure could not be measured, or 2 for wrong use."""
     asked = _parser().parse_args(arguments)
     if asked.list:
         for figure in FIGURES:
@@ -122,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(content, indent=1))
     else:
         report.show(content, Console(width=None if sys.stdout.isatty() else 160))
-    return 0
+    return 1 if content["failures"] else 0
 
 
 def _report(figures: list[Figure], asked: argparse.Namespace) -> dict[str, Any]:
@@ -135,7 +145,8 @@ def _report(figures: list[Figure], asked: argparse.Namespace) -> dict[str, Any]:
         if asked.against:
             sources.append(stack.enter_context(checked_out(REPOSITORY, asked.against)))
         head = header(store.folder, REPOSITORY)
-        results = Plan(figures, sizes, asked.repeat, sources, store).results()
+        plan = Plan(figures, sizes, asked.repeat, sources, store)
+        results = plan.results()
     names = [source.revision for source in sources]
     return {
         "header": head,
@@ -143,6 +154,7 @@ def _report(figures: list[Figure], asked: argparse.Namespace) -> dict[str, Any]:
         "beside": report.beside(figures, results),
         "growth": report.growth(figures, results),
         "against": report.against(figures, results, (names[0], names[1])) if asked.against else [],
+        "failures": plan.failures,
     }
 
 

