@@ -27,6 +27,7 @@ from stores import Store
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLOT = REPOSITORY / "docs" / "images" / "performance-growth.svg"
+LEAST_EVENTS = 1_000
 NEEDS = {
     "clearwell.ingest": ("records",),
     "clearwell.ingest_known": ("more", "ledger"),
@@ -118,12 +119,12 @@ def main(arguments: Sequence[str]) -> int:
         for figure in FIGURES:
             print(f"{figure.name:20} {figure.unit:12} {figure.what}")
         return 0
-    if asked.plot_from:
-        write_plot(json.loads(asked.plot_from.read_text(encoding="utf-8")), asked.plot or PLOT)
-        return 0
     try:
+        if asked.plot_from:
+            write_plot(json.loads(asked.plot_from.read_text(encoding="utf-8")), asked.plot or PLOT)
+            return 0
         content = _report(_possible(chosen(asked.only)), asked)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         say(str(error))
         return 2
     if asked.plot:
@@ -172,14 +173,27 @@ def _name_of(repository: Path) -> str:
     return f"{revision} changed" if git(repository, "status", "--short") else revision
 
 
+def _size(text: str) -> int:
+    if int(text) < LEAST_EVENTS:
+        raise argparse.ArgumentTypeError(f"expected {LEAST_EVENTS:,} or more, found {text}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Measure Clearwell, and what users would pick instead, side by side.",
         epilog="Example: .venv/bin/python benchmarks/run.py --events 1000000 --only ingest-1m --only status --json",
     )
-    parser.add_argument("--events", type=int, action="append", help="size of the world; may be repeated (1000000)")
+    parser.add_argument("--events", type=_size, action="append", help="size of the world; may be repeated (1000000)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this figure; may be repeated")
-    parser.add_argument("--repeat", type=int, default=3, help="runs per figure; the median counts (3)")
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        choices=range(1, 100),
+        default=3,
+        metavar="TIMES",
+        help="runs per figure; the median counts (3)",
+    )
     parser.add_argument("--list", action="store_true", help="name the figures, and leave")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("--against", metavar="REV", help="measure this git revision too, in turn, and give the ratios")
