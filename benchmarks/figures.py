@@ -58,7 +58,7 @@ FIGURES = (
     Figure("seal", _RATE, "seal the log after the ingest", "more", None, None, "clearwell.seal"),
     Figure("ingest-20k", _RATE, "ingest Parquet, batches of 20 k", "more", 250_000, 500_000,
            "clearwell.ingest", (("batch_events", 20_000),)),
-    Figure("ingest-known", "ratio", "ingest: time with so many ids known / with none", "less",
+    Figure("ingest-known", "ratio", "ingest time, so many ids known / none", "less",
            1.25, 1.10, "clearwell.ingest_known"),
     Figure("ingest-ndjson", _RATE, "ingest an NDJSON file", "more", 250_000, 500_000,
            "clearwell.ingest_ndjson", most_events=1_000_000),

@@ -30,7 +30,7 @@ PLOT = REPOSITORY / "docs" / "images" / "performance-growth.svg"
 LEAST_EVENTS = 1_000
 NEEDS = {
     "clearwell.ingest": ("records",),
-    "clearwell.ingest_known": ("more", "ledger"),
+    "clearwell.ingest_known": ("openings", "ledger"),
     "clearwell.ingest_ndjson": ("ndjson",),
     "clearwell.ingest_csv": ("csv",),
     "clearwell.help_process": (),

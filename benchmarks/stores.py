@@ -44,7 +44,7 @@ class Store:
         return until
 
     def material(self, name: str, events: int, source: Source) -> Path:
-        """A form of the world: `records` (Parquet), `ndjson`, `csv`, `more`, `entries`. A folder of files."""
+        """A form of the world: `records` (Parquet), `ndjson`, `csv`, `openings`, `entries`. A folder of files."""
         until = self.until(events)
         folder = self._world(events) / name
         if not folder.exists():
