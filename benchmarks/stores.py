@@ -1,6 +1,6 @@
 """Keeps worlds and ledgers from run to run: made when missing, made anew when their time has passed.
 
-A world is for 12 hours; a ledger for the world and the code that it was made from.
+A world is for 12 hours, and for the code that makes it; a ledger for its world, and for the code that is measured.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import json
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from children import Child, Source
 
+HERE = Path(__file__).parent
+MAKERS = ("world.py", "measures_of_material.py", "moves.py", "projects.py")
 KEPT_FOR = timedelta(hours=12)
 KEPT_LEDGERS = 3
 """Of one world: one per state of the code that was measured."""
@@ -34,13 +37,14 @@ class Store:
         note = self._world(events) / "world.json"
         now = datetime.now(UTC)
         if note.exists():
-            until = datetime.fromisoformat(json.loads(note.read_text(encoding="utf-8"))["until"])
-            if now - until < KEPT_FOR:
+            content = json.loads(note.read_text(encoding="utf-8"))
+            until = datetime.fromisoformat(content["until"])
+            if now - until < KEPT_FOR and content.get("made_by") == _made_by():
                 return until
             shutil.rmtree(note.parent)
         until = now.replace(minute=0, second=0, microsecond=0)
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"until": until.isoformat()}), encoding="utf-8")
+        note.write_text(json.dumps({"until": until.isoformat(), "made_by": _made_by()}), encoding="utf-8")
         return until
 
     def material(self, name: str, events: int, source: Source) -> Path:
@@ -59,7 +63,7 @@ class Store:
     def ledger(self, events: int, source: Source) -> Path:
         """A project with the world of this size ingested and sealed by the code of `source`."""
         until = self.until(events)
-        folder = self.folder / "ledgers" / f"{events}-{until:%Y%m%dT%H}-{source.fingerprint()}"
+        folder = self.folder / "ledgers" / f"{_world_name(events, until)}-{source.fingerprint()}"
         if not folder.exists():
             aside = folder.with_suffix(".part")
             shutil.rmtree(aside, ignore_errors=True)
@@ -76,6 +80,18 @@ class Store:
     def _forget_ledgers(self, events: int, until: datetime) -> None:
         """Remove the ledgers of worlds that are gone, and of this world those that were used longest ago."""
         ledgers = sorted((self.folder / "ledgers").glob(f"{events}-*"), key=lambda path: -path.stat().st_mtime)
-        current = [path for path in ledgers if path.name.startswith(f"{events}-{until:%Y%m%dT%H}-")]
+        current = [path for path in ledgers if path.name.startswith(_world_name(events, until))]
         for old in set(ledgers) - set(current[:KEPT_LEDGERS]):
             shutil.rmtree(old)
+
+
+def _world_name(events: int, until: datetime) -> str:
+    return f"{events}-{until:%Y%m%dT%H}-{_made_by()}"
+
+
+def _made_by() -> str:
+    """A short hash of the code and the flows that worlds are made with."""
+    digest = sha256()
+    for path in [*(HERE / name for name in MAKERS), *sorted((HERE / "flows").iterdir())]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:6]

@@ -1,9 +1,9 @@
 """The benchmark's world: events as a function of their index, so that any part of it can be made at any time.
 
 Ids are random strings of 20 to 30 characters; 3 of the 10 properties have very many values, of 64 random bits each;
-there are 5 currencies and 7 event types. 1 % of the records are told twice (within the last `REPEATED_WITHIN` records), 0.1 % cannot become
-events, 2 % are late by 1 to 10 hours, and from its first part on `open_charges` accounts are open. Nothing here knows
-how Clearwell works inside.
+there are 5 currencies and 7 event types. 1 % of the records are told twice (within the last `REPEATED_WITHIN` records),
+0.1 % cannot become events, 2 % are late by 1 to 10 hours, and from its first part on `open_charges` accounts are open.
+Nothing here knows how Clearwell works inside.
 """
 
 from __future__ import annotations
