@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clearwell.application import ingesting, projecting
-from clearwell.bootstrap import Project
 from clearwell.flows.load import load_model
 from clearwell.flows.model import Model
 from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
+from clearwell.project import Project
 from clearwell.simulation.auditor import Audit, Books, Entry, Episode, Fate, Recorded, post, trace
 from clearwell.values.accounts import account_name
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
-    from clearwell.bootstrap import Project, open_project, restore_project
     from clearwell.errors import ClearwellError, DataError, StorageError, UsageError
     from clearwell.ingest.door import Receipt
+    from clearwell.project import Project, open_project, restore_project
     from clearwell.values.cuts import Cut
 
 __version__ = "0.1.0"
@@ -46,13 +46,13 @@ _HOMES = {
     "DataError": "clearwell.errors",
     "OpenFilter": "clearwell.application.questions",
     "OpenReport": "clearwell.application.questions",
-    "Project": "clearwell.bootstrap",
+    "Project": "clearwell.project",
     "Receipt": "clearwell.ingest.door",
     "StatusReport": "clearwell.application.questions",
     "StorageError": "clearwell.errors",
     "UsageError": "clearwell.errors",
-    "open_project": "clearwell.bootstrap",
-    "restore_project": "clearwell.bootstrap",
+    "open_project": "clearwell.project",
+    "restore_project": "clearwell.project",
 }
 
 

@@ -24,8 +24,9 @@ from typing import Any
 import polars as pl
 
 from clearwell.application import verifying
-from clearwell.bootstrap import Project, open_project, open_workspace
+from clearwell.bootstrap import open_workspace
 from clearwell.catalog import quarantine  # noqa: F401  (Imported before the fork, as everything that is used.)
+from clearwell.project import Project, open_project
 
 FLOW = """
 flow: card_payments

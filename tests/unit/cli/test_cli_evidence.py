@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from clearwell.bootstrap import open_project
 from clearwell.cli.main import main
 from clearwell.errors import ClearwellError
 from clearwell.log.proofs import Proof
+from clearwell.project import open_project
 
 SCRIPT = Path(__file__).parents[3] / "docs" / "verify_proof.py"
 

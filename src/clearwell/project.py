@@ -1,0 +1,194 @@
+"""The Python API: `Project` has what the command line can do, as methods. Every method names its errors where it leads.
+
+It imports the whole application. A command imports only what it needs, and opens the project by `bootstrap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from clearwell.application import (
+    backing_up,
+    checkpointing,
+    compacting,
+    forgetting,
+    ingesting,
+    modelling,
+    projecting,
+    proving,
+    quarantining,
+    querying,
+    questions,
+    restoring,
+    sealing,
+    tracing,
+    verifying,
+)
+from clearwell.application.backing_up import BackedUp
+from clearwell.application.checkpointing import IssuedCheckpoint
+from clearwell.application.compacting import Compacted
+from clearwell.application.cutting import CutRequest
+from clearwell.application.forgetting import Forgotten
+from clearwell.application.modelling import CheckReport
+from clearwell.application.quarantining import Retried
+from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
+from clearwell.application.tracing import Trace
+from clearwell.application.verifying import Verification
+from clearwell.application.verifying_seals import KeptCheckpoint
+from clearwell.application.workspace import Workspace
+from clearwell.bootstrap import open_workspace
+from clearwell.catalog.quarantine import QuarantinedRecord
+from clearwell.errors import UsageError
+from clearwell.ingest.door import Receipt
+from clearwell.ingest.inputs import file_input
+from clearwell.log.checkpoints import read_checkpoint, read_verifier
+from clearwell.log.proofs import Proof
+from clearwell.log.seals import Seal
+from clearwell.values.cuts import Cut
+from clearwell.values.instants import format_instant
+
+When = datetime | str | None
+"""An effective time: a datetime with a zone, or ISO 8601 text; None is now."""
+
+Known = datetime | int | str | None
+"""A recorded time, or a sequence; None is all that is known."""
+
+
+@contextmanager
+def open_project(folder: Path | str = ".") -> Iterator[Project]:
+    """The project in `folder`, for use from Python. Raises as `open_workspace` does."""
+    with open_workspace(folder) as workspace:
+        yield Project(workspace)
+
+
+def restore_project(backup: str | PathLike[str], folder: str | PathLike[str]) -> Verification:
+    """Make `folder` the project of a backup, and prove it. Raises as `restoring.restore` does."""
+    restoring.restore(Path(backup), Path(folder))
+    with open_workspace(Path(folder)) as workspace:
+        return verifying.verify(workspace)
+
+
+class Project:
+    """A project that is open. Money is in minor units; instants are datetimes in UTC."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Use `open_project` to get one."""
+        self._workspace = workspace
+
+    def check(self) -> CheckReport:
+        """Prove what can be proved about the flows without data."""
+        return modelling.check(self._workspace)
+
+    def accept_model(self) -> None:
+        """Put the folder's flows in force, whatever changes for open accounts."""
+        modelling.accept_model(self._workspace)
+
+    def ingest(
+        self,
+        *files: str | PathLike[str],
+        input_format: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        imports: bool = False,
+    ) -> Receipt:
+        """Take every record of `files` in; without files, of the project's sources. Safe to repeat.
+
+        With `imports` they are history, and events keep the `recorded_at` that they bring. Everything is sealed after.
+        """
+        inputs = [file_input(fspath(name), input_format) for name in files]
+        receipt = ingesting.ingest(self._workspace, inputs, variables=dict(variables or {}), imports=imports)
+        sealing.seal(self._workspace)
+        return receipt
+
+    def status(self, at: When = None, known_at: Known = None) -> StatusReport:
+        """Per flow and account type: open, in flight, overdue, and the share cleared."""
+        return questions.status(self._workspace, _request(at, known_at))
+
+    def open_accounts(self, at: When = None, known_at: Known = None, **wanted: Any) -> OpenReport:
+        """The non-zero clearing accounts; `wanted` are fields of `OpenFilter`."""
+        return questions.open_accounts(self._workspace, _request(at, known_at), OpenFilter(**wanted))
+
+    def balances(
+        self, account_type: str, properties: Mapping[str, str] | None = None, at: When = None, known_at: Known = None
+    ) -> tuple[Cut, list[dict[str, Any]]]:
+        """The balances of the accounts of a type, per currency."""
+        return questions.balances(self._workspace, _request(at, known_at), account_type, properties or {})
+
+    def trace(self, values: Mapping[str, str], steps: int = 1, at: When = None, known_at: Known = None) -> Trace:
+        """Every event and account that these property values touch."""
+        return tracing.trace(self._workspace, _request(at, known_at), values, steps)
+
+    def query(self, sql: str, at: When = None, known_at: Known = None) -> list[dict[str, Any]]:
+        """The rows of one SELECT over the documented views."""
+        with querying.query(self._workspace, _request(at, known_at), sql) as answer:
+            if len(set(answer.columns)) < len(answer.columns):
+                raise UsageError(
+                    "query_columns_repeated", f"expected columns of different names, found {answer.columns}"
+                )
+            return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
+        """The records that wait in quarantine, with the reason for each."""
+        return quarantining.quarantined(self._workspace, code=code, limit=limit)
+
+    def retry_quarantine(self, numbers: Sequence[int] = (), corrected: bytes | None = None) -> Retried:
+        """Send waiting records through the door again."""
+        retried = quarantining.retry(self._workspace, numbers, corrected)
+        sealing.seal(self._workspace)
+        return retried
+
+    def verify(self, *checkpoints: str, key: str = "") -> Verification:
+        """Prove the ledger anew from its files, and against the texts of signed checkpoints that were kept.
+
+        They must be signed with the verifier key `key`, or without one with the key of this folder.
+        """
+        kept = []
+        if checkpoints:
+            verifier = read_verifier(key) if key else checkpointing.known_verifier(self._workspace)
+            kept = [
+                KeptCheckpoint(str(number), read_checkpoint(text), verifier)
+                for number, text in enumerate(checkpoints, start=1)
+            ]
+        return verifying.verify(self._workspace, checkpoints=kept)
+
+    def seal(self) -> Seal | None:
+        """Commit the root of the tree over all events; returns the newest seal."""
+        return sealing.seal(self._workspace)
+
+    def prove(self, event: str, producer: str = "", size: int | None = None) -> Proof:
+        """The proof that an event, given by id or `#SEQUENCE`, is in the log's tree."""
+        return proving.prove(self._workspace, event, producer, size)
+
+    def checkpoint(self) -> IssuedCheckpoint:
+        """A signed checkpoint of the whole log, for others to keep."""
+        return checkpointing.checkpoint(self._workspace)
+
+    def forget(self, subject: str) -> Forgotten:
+        """Destroy the key of a subject: its personal values read as erased from now on. Cannot be undone."""
+        return forgetting.forget(self._workspace, subject)
+
+    def compact(self) -> Compacted:
+        """Make the small files of the log large ones."""
+        return compacting.compact(self._workspace)
+
+    def backup(self, destination: str | PathLike[str], *, check: bool = False) -> BackedUp:
+        """Bring the backup in a folder up to the ledger; with `check`, hash what is there already, too."""
+        return backing_up.back_up(self._workspace, Path(destination), check=check)
+
+    def rebuild(self) -> int:
+        """Fold the whole log again; returns the number of events."""
+        return projecting.catch_up(self._workspace, anew=True)
+
+
+def _request(at: When, known_at: Known) -> CutRequest:
+    return CutRequest(_text(at), _text(known_at))
+
+
+def _text(value: datetime | int | str | None) -> str:
+    if value is None:
+        return ""
+    return format_instant(value) if isinstance(value, datetime) else str(value)
