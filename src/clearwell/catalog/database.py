@@ -7,10 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+)
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, PoolProxiedConnection
 
+from clearwell.catalog.tables import metadata
 from clearwell.errors import StorageError
 
 HEAD = "0002"
@@ -18,6 +31,14 @@ HEAD = "0002"
 
 BUSY_MILLISECONDS = 10_000
 """So long a transaction waits for one of another process."""
+
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32)),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Where Alembic keeps the version of the tables."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -125,6 +146,9 @@ def _migrate(connection: Connection) -> None:
             "catalog_too_new",
             f"the catalog has version {found}, this Clearwell knows up to {HEAD}: upgrade Clearwell",
         )
+    if found is None and not inspect(connection).get_table_names():
+        _create(connection)
+        return
     from alembic import command
     from alembic.config import Config
 
@@ -132,6 +156,13 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _create(connection: Connection) -> None:
+    """Make the tables of a new catalog at once: the migrations give the same, but Alembic is slow to import."""
+    metadata.create_all(connection, checkfirst=False)
+    _VERSION.create(connection, checkfirst=False)
+    connection.execute(insert(_VERSION), [{"version_num": HEAD}])
 
 
 def _revision(connection: Connection) -> str | None:
