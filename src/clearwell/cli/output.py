@@ -1,4 +1,7 @@
-"""How answers are printed: tables for people, JSON and CSV for programs, progress on standard error."""
+"""How answers are printed: tables for people, JSON and CSV for programs, progress on standard error.
+
+What draws on a terminal is in `screen`, which is imported when something is drawn.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from clearwell.values.instants import format_instant
 
-_PIPE_WIDTH = 200
-_WIDEST = 10_000
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _PLAIN_SECONDS = 5.0
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Let whoever runs the command decide: a reader that has seen enough is no failure."""
-        raise BrokenPipeError
-
-
-def console(*, error: bool = False) -> Console:
-    """Standard output (or error) for people; wide where it is no terminal, so that nothing is cut."""
-    stream = sys.stderr if error else sys.stdout
-    return _Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
 def print_json(content: object) -> None:
@@ -68,27 +46,10 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def print_table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people; `columns` are headings (none means a currency) with `left` or `right`.
+    """A table for people; `columns` are headings (none means a currency) with `left` or `right`."""
+    from clearwell.cli.screen import draw_table
 
-    Where the terminal is too narrow for it, each row is a block of lines: a number is never broken in two.
-    """
-    screen = console()
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for heading, justify in columns:
-        table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
-    texts = [[_shown(cell) for cell in row] for row in rows]
-    for row in texts:
-        table.add_row(*map(Text, row))
-    needed = Measurement.get(screen, screen.options.update(max_width=_WIDEST), table).maximum
-    if needed <= screen.width or not screen.is_terminal:
-        screen.print(table)
-        return
-    screen.print(Text(title, style="bold"))
-    labels = [heading or "Currency" for heading, _ in columns]
-    for row in texts:
-        lines = [f"{label:>{max(map(len, labels))}}  {cell}" for label, cell in zip(labels, row, strict=True) if cell]
-        screen.print(Text("\n".join(["", *lines])), soft_wrap=True)
-    screen.print()
+    draw_table(title, columns, [[_shown(cell) for cell in row] for row in rows])
 
 
 def _shown(cell: object) -> str:
@@ -170,14 +131,8 @@ def meter(unit: str, total: float | None = None) -> Iterator[Meter]:
     if not sys.stderr.isatty():
         yield Meter(unit, total)
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console(error=True),
-    )
-    with bar:
+    from clearwell.cli.screen import progress_bar
+
+    with progress_bar() as bar:
         bar.add_task(f"0 {unit}", total=total)
         yield Meter(unit, total, _bar=bar)
