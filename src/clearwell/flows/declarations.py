@@ -254,11 +254,13 @@ def _read_window(section: _Section, kind: AccountKind) -> ClearingWindow | None:
 
 
 def _parse_window(section: _Section, window: Node, calendar: Text | None) -> ClearingWindow | None:
+    parsed = _read_duration(section, window, calendar.value if calendar else None)
+    if calendar is None or parsed is None:
+        return parsed
     # The calendars bring in a large library, so it waits until a flow really uses one.
     from clearwell.values.calendars import known_calendar
 
-    parsed = _read_duration(section, window, calendar.value if calendar else None)
-    if calendar is not None and parsed is not None and not known_calendar(calendar.value):
+    if not known_calendar(calendar.value):
         expected = "the code of a country such as 'BR', or of one of its subdivisions such as 'US-NY'"
         section.error(calendar.line, "calendar_unknown", expected, quoted(calendar.value))
         return None
