@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import clearwell
+from clearwell.application.starting import start_project
 
 
 def test_every_public_name_can_be_had() -> None:
@@ -19,9 +23,41 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(clearwell, "no_such_name")
 
 
+HEAVY = {
+    "alembic", "cryptography", "duckdb", "holidays", "numpy", "polars", "pyarrow", "pydantic", "rich", "sqlalchemy",
+}  # fmt: skip
+
+
 def test_importing_loads_no_heavy_library() -> None:
-    """`import clearwell` and the command's --help import neither data frames nor databases."""
-    heavy = {"polars", "duckdb", "pyarrow", "sqlalchemy", "alembic", "holidays", "pydantic", "numpy"}
-    code = "import sys, clearwell, clearwell.cli.main; print(*sorted(name.split('.')[0] for name in sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert not heavy & set(loaded)
+    """`import clearwell` imports neither data frames nor databases."""
+    assert not HEAVY & _loaded_by("import clearwell")
+
+
+def test_help_loads_no_heavy_library() -> None:
+    """`clearwell --help` answers without any library but that of the command line."""
+    assert not HEAVY & _loaded_by(_running("--help"))
+
+
+@pytest.mark.parametrize("command", ["ingest", "status", "open", "trace"])
+def test_a_command_loads_only_what_it_needs(tmp_path: Path, command: str) -> None:
+    """The first ingest migrates nothing, and no everyday command signs, keeps a calendar or copies a ledger."""
+    start_project(tmp_path)
+    words = {"ingest": [str(tmp_path / "events" / "first.ndjson")], "trace": ["charge=ch_1"]}
+    if command != "ingest":
+        _loaded_by(_running("ingest", *words["ingest"], "--project", str(tmp_path)))
+    loaded = _loaded_by(_running(command, *words.get(command, []), "--project", str(tmp_path)))
+    assert "clearwell.log.reader" in loaded
+    others = {"clearwell.project", "clearwell.application.backing_up", "clearwell.simulation", "rich.progress"}
+    readers = set() if command == "ingest" else {"clearwell.ingest.door", "pyarrow.csv", "pyarrow.parquet"}
+    assert not {"alembic", "cryptography", "holidays", *others, *readers} & loaded
+
+
+def _running(*arguments: str) -> str:
+    return f"from clearwell.cli.main import main; assert main({list(arguments)!r}) == 0"
+
+
+def _loaded_by(code: str) -> set[str]:
+    """The modules that a process of its own has imported after `code`."""
+    program = f"import sys; {code}; print(chr(10), *sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(ran.stdout.splitlines()[-1].split())
