@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from clearwell.application.catching_up import Follower, following
 from clearwell.application.modelling import put_in_force
-from clearwell.application.projecting import project, require_whole_log
+from clearwell.application.projecting import require_whole_log
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
 from clearwell.catalog import manifest
 from clearwell.catalog.lease import WriterLease
-from clearwell.errors import StorageError, UsageError
+from clearwell.errors import UsageError
 from clearwell.flows.model import Model
 from clearwell.ingest.batches import Batch, at_most
 from clearwell.ingest.door import Door, DoorOptions, Receipt
@@ -35,7 +36,8 @@ def ingest(
 ) -> Receipt:
     """Take every record of `inputs` in, in order; without inputs, the project's sources.
 
-    Every batch is durable and projected before the next is read, so an interrupted run can simply be repeated.
+    Every batch is durable before the next is taken in, so an interrupted run can simply be repeated; the projections
+    follow in a thread, and have caught up when this returns.
     With `imports`, they are history: events keep the `recorded_at` that they bring, which never decreases.
     Raises UsageError when there is nothing to read, DataError when an input or the model is wrong.
     """
@@ -52,13 +54,13 @@ def ingest(
         earlier_amounts=workspace.amount_names(),
     )
     total = Receipt()
-    with writing(workspace) as lease:
+    with writing(workspace) as lease, following(workspace) as follower:
         since = _beginning(workspace, chosen[0], options) if imports else None
         model, door = open_door(workspace, lease, imports=imports, since=since)
         for item in chosen:
             for batch, share in read(item, model, options):
                 for part in at_most(batch, settings.batch_events):
-                    total += take(workspace, door, part)
+                    total += take(follower, door, part)
                 report(item, share, len(batch.lines))
     return total
 
@@ -109,14 +111,9 @@ def _set_leftovers_aside(workspace: Workspace, lease: WriterLease) -> None:
         workspace.say(f"{name} was never committed, and is kept in {workspace.data_folder / 'leftover'}.")
 
 
-def take(workspace: Workspace, door: Door, batch: Batch) -> Receipt:
-    """Make a batch durable, then project it. A reader that keeps the projections for long does not hold it up."""
+def take(follower: Follower, door: Door, batch: Batch) -> Receipt:
+    """Make a batch durable, and have it projected soon. A reader that keeps the projections does not hold it up."""
     receipt, posted = door.take(batch)
     if posted is not None and receipt.first_sequence is not None and receipt.last_sequence is not None:
-        try:
-            project(workspace, posted, receipt.first_sequence, receipt.last_sequence)
-        except StorageError as error:
-            if error.code != "projections_busy":
-                raise
-            workspace.say("The events are in the log; the projections are in use, and will catch up with it later.")
+        follower.add(posted, receipt.first_sequence, receipt.last_sequence)
     return receipt

@@ -10,6 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
+from clearwell.application.catching_up import following
 from clearwell.application.ingesting import open_door, take
 from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.application.writing import writing
@@ -79,7 +80,7 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
         raise UsageError("quarantine_number_needed", "a corrected record takes the place of exactly one: name it")
     line = _one_line(corrected) if corrected is not None else None
     total, released = Receipt(), list[int]()
-    with writing(workspace) as lease:
+    with writing(workspace) as lease, following(workspace) as follower:
         model, door = open_door(workspace, lease)
         limits = NdjsonOptions(record_bytes=workspace.settings.record_bytes, earlier_amounts=workspace.amount_names())
         reader = NdjsonReader(model, limits)
@@ -89,7 +90,7 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
                 records = [replace(records[0], record=line)]
             receipt = Receipt()
             for batch in _batches(reader, records):
-                receipt += take(workspace, door, batch)
+                receipt += take(follower, door, batch)
             out = _released(workspace, records)
             if line is not None:
                 out = page if receipt.accepted + receipt.duplicates else []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +30,9 @@ STORED_AT = 1 << 20
 
 LARGEST_RUN = 1 << 23
 """Runs are merged up to this many identities."""
+
+_FILTER_WORTH = 50
+"""A filter is made once one in so many of the known identities has been asked for: it takes a look at all of them."""
 
 _DIGEST = 16
 
@@ -56,6 +58,36 @@ class _Run:
         return places, self.rows[1][np.repeat(left[hit], counts) + offsets].astype(np.int64)
 
 
+class _Filter:
+    """Tells of nearly every hash that is not known that it is not, by one look at memory (a blocked Bloom filter).
+
+    16 bits for each of `capacity` hashes; of those not known, about one in a hundred passes.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = 1 << max(16, (capacity - 1).bit_length())
+        self._words = np.zeros(self.capacity // 4, dtype=np.uint64)
+
+    def add(self, hashes: Hashes) -> None:
+        np.bitwise_or.at(self._words, self._places(hashes), self._bits(hashes))
+
+    def may_hold(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        bits = self._bits(hashes)
+        found: npt.NDArray[np.bool_] = (self._words[self._places(hashes)] & bits) == bits
+        return found
+
+    def _places(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        return (hashes & np.uint64(len(self._words) - 1)).astype(np.int64)
+
+    @staticmethod
+    def _bits(hashes: Hashes) -> Hashes:
+        one, low = np.uint64(1), np.uint64(63)
+        bits: Hashes = one << (hashes >> np.uint64(58))
+        for shift in (52, 46):
+            bits |= one << (hashes >> np.uint64(shift) & low)
+        return bits
+
+
 def identity_hash() -> pl.Expr:
     """The hash of an event's identity."""
     return (pl.col("id").hash(4) ^ pl.col("producer").hash(5)).alias("identity_hash")
@@ -71,6 +103,8 @@ class Identities:
         """
         self._folder = folder
         self._fingerprint = f"{hash_fingerprint():016x}"
+        self._filter: _Filter | None = None
+        self._asked = 0
         try:
             self._runs = self._stored_runs(reader.last_sequence)
         except OSError as error:
@@ -81,10 +115,15 @@ class Identities:
 
     def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
         """Pairs (place in `wanted`, sequence in the log) whose hashes are equal."""
-        found = [run.matches(wanted) for run in self._runs]
+        self._asked += len(wanted)
+        if self._filter is None and self._asked * _FILTER_WORTH > self._last():
+            self._filter = self._new_filter()
+        chosen = np.flatnonzero(self._filter.may_hold(wanted)) if self._filter else np.arange(len(wanted))
+        found = [run.matches(wanted[chosen]) for run in self._runs] if len(chosen) else []
         if not found:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        return np.concatenate([places for places, _ in found]), np.concatenate([sequences for _, sequences in found])
+        places = np.concatenate([chosen[places] for places, _ in found])
+        return places, np.concatenate([sequences for _, sequences in found])
 
     def add(self, hashes: Hashes, first_sequence: int) -> None:
         """Take in the identities of the events from `first_sequence` on, which follow the last ones taken in."""
@@ -92,7 +131,17 @@ class Identities:
         order = np.argsort(hashes)
         rows = np.stack([hashes[order], sequences[order]])
         self._runs.append(_Run(first_sequence, first_sequence + len(hashes) - 1, rows))
+        if self._filter is not None and self._last() <= self._filter.capacity:
+            self._filter.add(hashes)
+        elif self._filter is not None:
+            self._filter = self._new_filter()
         self._tidy()
+
+    def _new_filter(self) -> _Filter:
+        found = _Filter(self._last() * 5 // 4)
+        for run in self._runs:
+            found.add(np.asarray(run.rows[0]))
+        return found
 
     def _last(self) -> int:
         return self._runs[-1].last if self._runs else 0
@@ -116,6 +165,7 @@ class Identities:
     def _stored(self, run: _Run) -> _Run:
         """Write a run down under a name that holds its range and its hash, unless it is there already.
 
+        Not synced: what a power cut leaves of it does not have the hash in its name, and is made anew from the log.
         Where the disk refuses, it stays in memory, and the next process reads it from the log.
         """
         if run.path is not None:
@@ -128,8 +178,6 @@ class Identities:
         try:
             with aside.open("wb") as file:
                 file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
             aside.replace(path)
         except OSError:
             with suppress(OSError):

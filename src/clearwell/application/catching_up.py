@@ -1,0 +1,107 @@
+"""Projects batches behind the writer's back: in a thread of its own, all that wait together at once.
+
+What is acknowledged is in the log, and needs no projection. So the writer goes on with the next batch while the last
+ones are folded; when it has nothing more to write, it waits until the projections have caught up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import polars as pl
+
+from clearwell.application.projecting import project
+from clearwell.application.workspace import Workspace
+from clearwell.errors import StorageError
+from clearwell.ledger.posting import Posted
+
+MOST_WAITING_EVENTS = 1_000_000
+"""With so many events waiting, the writer waits too."""
+
+
+class Follower:
+    """Takes batches in the order of the log, and projects them in a thread."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Nothing happens before `add`."""
+        self._workspace = workspace
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[Posted, int, int]] = []
+        self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="clearwell-projections", daemon=True)
+
+    def add(self, posted: Posted, first_sequence: int, last_sequence: int) -> None:
+        """Project these entries soon. Waits while many do. Raises what an earlier batch raised."""
+        with self._changed:
+            if not self._thread.is_alive() and self._error is None:
+                self._thread.start()
+            self._changed.wait_for(lambda: self._error or self._has_room(last_sequence - first_sequence + 1))
+            self._raise_error()
+            self._waiting.append((posted, first_sequence, last_sequence))
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Wait until everything is projected. Raises what a batch raised."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._raise_error()
+
+    def _has_room(self, more: int) -> bool:
+        waiting = sum(last - first + 1 for _, first, last in self._waiting)
+        return not waiting or waiting + more <= MOST_WAITING_EVENTS
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._ended)
+                batches, self._waiting = self._waiting, []
+                self._changed.notify_all()
+            if not batches:
+                return
+            try:
+                self._project(batches)
+            except BaseException as error:  # The writer is told, wherever it is.
+                with self._changed:
+                    self._error = error
+                    self._changed.notify_all()
+                return
+
+    def _project(self, batches: list[tuple[Posted, int, int]]) -> None:
+        clearing, reservoir = (
+            pl.concat([getattr(posted, kind) for posted, _, _ in batches], rechunk=True)
+            for kind in ("clearing", "reservoir")
+        )
+        try:
+            project(self._workspace, Posted(clearing, reservoir), batches[0][1], batches[-1][2])
+        except StorageError as error:
+            if error.code != "projections_busy":
+                raise
+            self._workspace.say(
+                "The events are in the log; the projections are in use, and will catch up with it later."
+            )
+
+
+@contextmanager
+def following(workspace: Workspace) -> Iterator[Follower]:
+    """A follower that has projected everything when the block ends."""
+    follower = Follower(workspace)
+    try:
+        yield follower
+    except BaseException:
+        try:
+            follower.end()
+        except Exception as error:  # The first error is the one to be told.
+            workspace.say(f"The projections could not follow, and will catch up later: {error}")
+        raise
+    follower.end()
