@@ -1,6 +1,7 @@
 """Reads NDJSON in the wire format: one JSON object per line, columns out.
 
-DuckDB parses whole blocks of lines. The keys that a line has are looked at once per distinct set of keys, not per line.
+Lines that are like one seen before are read at once (`alike`). DuckDB parses the others, whole blocks of them; the keys
+that such a line has are looked at once per distinct set of keys, not per line.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import pyarrow as pa
 from clearwell.errors import DataError
 from clearwell.flows.model import Model
 from clearwell.ingest import undeclared
+from clearwell.ingest.alike import AlikeReader
 from clearwell.ingest.batches import Batch, rejections_frame
-from clearwell.ledger.rejections import SCHEMA, RejectionCode
+from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns
 
 _TEXT_FIELDS = ("type", "id", "producer", "effective_at", "occurred_at", "currency")
@@ -36,6 +38,12 @@ _SUSPECT = r"^(?:[{\[]|-?(?i:nan|inf|infinity)$)"
 
 _BLANK = " \t\r\n"
 """The white space of JSON: a line of any other is a record, and no JSON."""
+
+_MOST_LESSONS = 2
+_FEWEST_TO_LEARN = 64
+_SHARE_TO_LEARN = 16
+_SAMPLE_LINES = 512
+_MOST_IN_VAIN = 3
 
 _WHITE_SPACE = np.frombuffer(_BLANK.encode(), dtype=np.uint8)
 
@@ -88,6 +96,28 @@ class NdjsonReader:
         self._structure = json.dumps(envelope)
         self._short_structure = json.dumps({"amounts": dict.fromkeys(self._amounts, "VARCHAR")})
         self._paths = paths
+        self._alike = AlikeReader(self._columns(), self._names())
+        self._in_vain = 0
+
+    def _columns(self) -> dict[tuple[str, ...], str]:
+        """The column of the value at each path of keys."""
+        return {
+            **{(name,): name for name in self._text_fields},
+            **{("properties", name): columns.property_column(name) for name in self._properties},
+            **{("amounts", name): columns.amount_column(name) for name in self._amounts},
+            **{("amounts", name, "value"): columns.amount_column(name) for name in self._amounts},
+            **{("amounts", name, "currency"): columns.currency_column(name) for name in self._amounts},
+        }
+
+    def _names(self) -> list[str]:
+        """The columns of the records, without their position."""
+        amounts = ((columns.amount_column(name), columns.currency_column(name)) for name in self._amounts)
+        return [
+            *self._text_fields,
+            *map(columns.property_column, sorted(self._properties)),
+            *(column for pair in amounts for column in pair),
+            columns.OTHER_PROPERTIES,
+        ]
 
     def read(self, stream: BinaryIO, source: str) -> Iterator[Batch]:
         """Yield the batches of `stream`; `source` names it in quarantine. Blank lines do not count as records.
@@ -103,8 +133,7 @@ class NdjsonReader:
     def _batch(self, block: bytes, starts: Any, ends: Any, first_line: int, source: str) -> Batch:
         lengths = _lengths(block, starts, ends)
         lines = np.arange(first_line, first_line + len(starts), dtype=np.int64)
-        texts, unreadable = _texts(block, starts, ends)
-        table = pl.DataFrame({"position": np.arange(len(starts), dtype=np.int64), "text": texts})
+        unreadable = _not_utf_8(block, starts, ends)
         too_large = np.flatnonzero(lengths > self._options.record_bytes)
         rejections = [
             rejections_frame(
@@ -125,15 +154,42 @@ class NdjsonReader:
         keep = np.ones(len(starts), dtype=np.bool_)
         keep[too_large] = False
         keep[unreadable] = False
-        kept = table.filter(pl.Series(keep))
-        if np.isin(np.frombuffer(block, dtype=np.uint8)[starts], _WHITE_SPACE).any():
-            kept = kept.filter(pl.col("text").str.strip_chars(_BLANK) != "")
-        records, faults = self._parse(kept)
+        records, faults = self._records(block, starts, ends, keep)
 
         def raw(positions: Sequence[int]) -> list[bytes]:
             return [block[starts[place] : ends[place]].removesuffix(b"\n").removesuffix(b"\r") for place in positions]
 
         return Batch(source, records, pl.concat([*rejections, *faults]), lines, raw)
+
+    def _records(self, block: bytes, starts: Any, ends: Any, keep: Any) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """The records of the lines to `keep`, and their faults: those of known forms, and all others one by one."""
+        alike, done = self._alike.read(block, ends, keep)
+        for _ in range(_MOST_LESSONS):
+            left = np.flatnonzero(keep & ~done)
+            if len(left) < max(_FEWEST_TO_LEARN, len(keep) // _SHARE_TO_LEARN) or self._in_vain >= _MOST_IN_VAIN:
+                break
+            if not self._learn(_texts(block, starts, ends, left[:: len(left) // _SAMPLE_LINES + 1])):
+                break
+            alike, done = self._alike.read(block, ends, keep)
+        left = np.flatnonzero(keep & ~done)
+        if not len(left):
+            return alike, []
+        rest = _texts(block, starts, ends, left)
+        if np.isin(np.frombuffer(block, dtype=np.uint8)[starts[left]], _WHITE_SPACE).any():
+            rest = rest.filter(pl.col("text").str.strip_chars(_BLANK) != "")
+        records, faults = self._parse(rest)
+        return (pl.concat([alike, records]).sort("position") if alike.height else records), faults
+
+    def _learn(self, sample: pl.DataFrame) -> int:
+        """Learn the forms of lines that have no fault, and return how many were new."""
+        records, faults = self._parse(sample)
+        faultless = records.join(
+            pl.concat([no_rejections(), *faults]), on="position", how="anti", maintain_order="left"
+        )
+        lines = faultless.join(sample, on="position", maintain_order="left")["text"]
+        learned = self._alike.learn([text.removesuffix("\n").encode() for text in lines], faultless)
+        self._in_vain = 0 if learned else self._in_vain + 1
+        return learned
 
     def _parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         try:
@@ -413,24 +469,29 @@ def _lengths(block: bytes, starts: Any, ends: Any) -> Any:
     return ends - starts - ended - returned
 
 
-def _texts(block: bytes, starts: Any, ends: Any) -> tuple[pl.Series, list[int]]:
-    """The lines as text, and the positions of those that are not UTF-8 (null among the texts)."""
-    offsets = np.append(starts, ends[-1:]).astype(np.int64)
-    unreadable: list[int] = []
+def _not_utf_8(block: bytes, starts: Any, ends: Any) -> list[int]:
+    """The positions of lines that are not UTF-8."""
     try:
         block.decode()
     except UnicodeDecodeError:
-        lines = [_decoded(block[start:end]) for start, end in zip(starts, ends, strict=True)]
-        unreadable = [position for position, text in enumerate(lines) if text is None]
-        return pl.Series(lines, dtype=pl.String), unreadable
-    array = pa.Array.from_buffers(
-        pa.large_string(), len(starts), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]
-    )
-    return pl.Series(values=pl.from_arrow(array)), unreadable
+        bounds = enumerate(zip(starts, ends, strict=True))
+        return [position for position, (start, end) in bounds if not _is_utf_8(block[start:end])]
+    return []
 
 
-def _decoded(line: bytes) -> str | None:
+def _is_utf_8(line: bytes) -> bool:
     try:
-        return line.decode()
+        line.decode()
     except UnicodeDecodeError:
-        return None
+        return False
+    return True
+
+
+def _texts(block: bytes, starts: Any, ends: Any, chosen: Any) -> pl.DataFrame:
+    """The `chosen` lines, which are UTF-8, as text beside their positions."""
+    offsets = np.append(starts, ends[-1:]).astype(np.int64)
+    array = pa.Array.from_buffers(
+        pa.large_binary(), len(starts), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]
+    )
+    texts = array.take(pa.array(chosen)).cast(pa.large_string())
+    return pl.DataFrame({"position": chosen, "text": pl.Series(values=pl.from_arrow(texts))})

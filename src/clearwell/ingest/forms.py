@@ -1,0 +1,234 @@
+"""Forms of lines: a form is a line of NDJSON without its values, so that lines which differ in values only share one.
+
+Learns a form from a line that the reader has examined, and is used for lines that are proven to be that line with
+other texts and whole numbers in the same places. Refuses arrays, escapes, control characters and fractions: the reader
+looks at such lines itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Places = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+
+WORD_BYTES = 8
+INLINE_BYTES = 12
+"""A view (Arrow's string view) of at most so many bytes has them inside; a longer one has four, and where all are."""
+
+_TOKEN = re.compile(rb'"(?P<text>[^"]*)"(?P<colon>\s*:)?|(?P<sign>[{}\[\]:,])|(?P<literal>[^\s"{}\[\]:,]+)')
+_WHOLE_NUMBER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
+_LONGEST_NUMBER = 16
+_LITERALS = (b"null", b"true", b"false")
+_UNFIT = re.compile(rb"[\x00-\x1f\\]")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A value of a line: its path of keys, from which byte to which it goes, and where these are.
+
+    A place is a mark of the line and an offset from it; the marks are the line feed before it, its quotes, and its end.
+    """
+
+    path: tuple[str, ...]
+    start: int
+    end: int
+    from_mark: tuple[int, int]
+    to_mark: tuple[int, int]
+    is_number: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The slots of a line in order; the path, the place and the text of each literal; how many quotes the line has."""
+
+    slots: tuple[Slot, ...]
+    literals: tuple[tuple[tuple[str, ...], int, str], ...]
+    quotes: int
+
+
+def layout(line: bytes) -> Layout | None:
+    """Where the values of `line`, a valid JSON object, are; None when it is too odd to have a form."""
+    if _UNFIT.search(line.removesuffix(b"\r")):
+        return None
+    path: list[str] = []
+    slots: list[Slot] = []
+    literals: list[tuple[tuple[str, ...], int, str]] = []
+    quotes = [-1, *(found.start() for found in re.finditer(b'"', line)), len(line)]
+    key, seen = "", 0
+    for token in _TOKEN.finditer(line):
+        here = (*path[1:], key)
+        if token["colon"]:
+            key, seen = token["text"].decode(), seen + 2
+        elif token["text"] is not None:
+            slots.append(Slot(here, token.start() + 1, token.end() - 1, (seen + 1, 1), (seen + 2, 0), is_number=False))
+            seen += 2
+        elif token["sign"] == b"[":
+            return None
+        elif token["sign"] == b"{":
+            path.append(key)
+        elif token["sign"] == b"}":
+            path.pop()
+        elif token["literal"] in _LITERALS:
+            literals.append((here, token.start(), token["literal"].decode()))
+        elif token["literal"]:
+            if not _WHOLE_NUMBER.fullmatch(token["literal"]):
+                return None
+            start, end = token.span()
+            marks = (seen, start - quotes[seen]), (seen + 1, end - quotes[seen + 1])
+            slots.append(Slot(here, start, end, *marks, is_number=True))
+    return Layout(tuple(slots), tuple(literals), len(quotes) - 2)
+
+
+class Piece:
+    """Some lines next to each other, with what can be known of them all at once.
+
+    `content` has a line feed before the first line, one after the last, and some bytes more. `shift` is what makes a
+    place in it one of the block. `marks` are the places of quotes and line feeds; `before` says for each line which of
+    them is the line feed before it, `quotes` how many quotes follow; `fit` is whether its bytes allow for a form.
+    """
+
+    def __init__(self, content: npt.NDArray[np.uint8], size: int, shift: int) -> None:
+        self.shift = shift
+        used = content[:size]
+        self.marks: Places = np.flatnonzero((used == ord('"')) | (used == ord("\n")))
+        feeds = np.flatnonzero(used[self.marks] == ord("\n"))
+        self.before: Places = feeds[:-1]
+        self.quotes: Places = np.diff(feeds) - 1
+        self.words: Words = np.ndarray((len(content) - WORD_BYTES + 1,), np.dtype("<u8"), content, 0, (1,))
+        self.fit = self._fit(used, self.marks[feeds])
+
+    @staticmethod
+    def _fit(used: npt.NDArray[np.uint8], feeds: Places) -> Mask:
+        fit = np.ones(len(feeds) - 1, dtype=np.bool_)
+        odd = used == ord("\\")
+        if np.count_nonzero(used < ord(" ")) != len(feeds):
+            returned = np.zeros(len(used), dtype=np.bool_)
+            returned[feeds[1:] - 1] = used[feeds[1:] - 1] == ord("\r")
+            odd |= (used < ord(" ")) & (used != ord("\n")) & ~returned
+        if odd.any():
+            fit[np.searchsorted(feeds, np.flatnonzero(odd)) - 1] = False
+        return fit
+
+
+def piece_of(block: bytes, start: int, end: int) -> Piece:
+    """The whole lines of `block` from byte `start` to `end`."""
+    content = np.frombuffer(block, dtype=np.uint8)
+    ended = block[end - 1 : end] == b"\n"
+    if start and ended and end + 2 * WORD_BYTES <= len(block):
+        return Piece(content[start - 1 : end + 2 * WORD_BYTES], end - start + 1, start - 1)
+    feed = np.array([ord("\n")], dtype=np.uint8)
+    parts = [feed, content[start:end], feed, np.zeros(2 * WORD_BYTES, dtype=np.uint8)]
+    return Piece(np.concatenate(parts), end - start + (1 if ended else 2), start - 1)
+
+
+class Form:
+    """A line with slots for its values."""
+
+    def __init__(self, line: bytes, plan: Layout) -> None:
+        self.quotes = plan.quotes
+        slots = plan.slots
+        self._marks = np.array([slot.from_mark[0] for slot in slots] + [slot.to_mark[0] for slot in slots])
+        self._offsets = np.array([slot.from_mark[1] for slot in slots] + [slot.to_mark[1] for slot in slots])
+        self._numbers = np.flatnonzero([slot.is_number for slot in slots])
+        edges = [0, *(edge for slot in slots for edge in (slot.start, slot.end)), len(line)]
+        self.fixed = tuple(line[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+        self._lengths = np.array([len(part) for part in self.fixed])
+        words = [(part, *word) for part, text in enumerate(self.fixed) for word in _words_of(text, first=part == 0)]
+        self._parts = np.array([part for part, _, _, _ in words])
+        self._places = np.array([place for _, place, _, _ in words])
+        self._masks = np.array([mask for _, _, mask, _ in words], dtype=np.uint64)
+        self._values = np.array([value for _, _, _, value in words], dtype=np.uint64)
+
+    def fill(self, piece: Piece, lines: Places) -> tuple[Places, Words]:
+        """Those of `lines`, which have as many quotes as the form, that are of it; the views of their values.
+
+        The views are an array of lines, slots, and the two words of a view. A line is of the form when its bytes
+        between the values are the form's, every text ends at its next quote, and every number is plainly whole.
+        """
+        before = piece.before[lines]
+        found = piece.marks[before[:, None] + self._marks] + self._offsets
+        slots = found.shape[1] // 2
+        begins = np.empty((len(lines), slots + 1), dtype=np.int64)
+        begins[:, 0] = piece.marks[before] + 1
+        begins[:, 1:] = found[:, slots:]
+        until = np.empty_like(begins)
+        until[:, :-1] = found[:, :slots]
+        until[:, -1] = piece.marks[before + self.quotes + 1]
+        same = _all(until - begins == self._lengths)
+        if not same.all():
+            lines, begins, until = lines[same], begins[same], until[same]
+        same = _all(piece.words[begins[:, self._parts] + self._places] & self._masks == self._values)
+        starts, sizes = until[:, :-1], begins[:, 1:] - until[:, :-1]
+        if len(self._numbers):
+            same &= _all(_whole(piece.words, starts[:, self._numbers], sizes[:, self._numbers]))
+        if not same.all():
+            lines, starts, sizes = lines[same], starts[same], sizes[same]
+        return lines, _views(piece, starts, sizes)
+
+
+def _words_of(text: bytes, *, first: bool) -> list[tuple[int, int, int]]:
+    """Words that cover `text`: where each begins, the mask of its bytes that count, and these.
+
+    The word of a short text begins before it, so that it never ends after the line, or for the line's first with it.
+    """
+    size = len(text)
+    if size < WORD_BYTES:
+        room = 0 if first else WORD_BYTES - size
+        mask = ((1 << 8 * size) - 1) << 8 * room
+        return [(-room, mask, int.from_bytes(text, "little") << 8 * room)] if size else []
+    places = [*range(0, size - WORD_BYTES, WORD_BYTES), size - WORD_BYTES]
+    return [(place, 2**64 - 1, int.from_bytes(text[place : place + WORD_BYTES], "little")) for place in places]
+
+
+def _all(facts: Mask) -> Mask:
+    return np.logical_and.reduce(facts, axis=1)
+
+
+def _of_bytes(number: int) -> np.uint64:
+    return np.uint64(number * 0x0101010101010101)
+
+
+_LOW_BYTES = np.array([(1 << 8 * size) - 1 for size in range(WORD_BYTES + 1)], dtype=np.uint64)
+_ZEROS = _of_bytes(ord("0"))
+
+
+def _whole(words: Words, starts: Places, sizes: Places) -> Mask:
+    """Whether there are numbers such as 0, 17 or -17, of few enough digits, and nothing else."""
+    first = words[starts] & np.uint64(0xFF)
+    negative = first == ord("-")
+    starts, digits = starts + negative, sizes - negative
+    long = digits > WORD_BYTES
+    head = words[starts]
+    mask = _LOW_BYTES.take(digits, mode="clip")
+    well = _digits((head & mask) | (_ZEROS & ~mask))
+    tail = words[np.where(long, starts + digits - WORD_BYTES, starts)]
+    well &= ~long | _digits(tail)
+    zero = head & np.uint64(0xFF) == ord("0")
+    return well & (digits > 0) & (sizes <= _LONGEST_NUMBER) & (~zero | (sizes == 1))
+
+
+def _digits(words: Words) -> Mask:
+    """Whether all eight bytes of each word are digits: their upper halves are 3, also when 6 is added."""
+    upper, threes = _of_bytes(0xF0), _of_bytes(0x30)
+    return ((words & upper) == threes) & (((words + _of_bytes(6)) & upper) == threes)
+
+
+_PREFIXES = np.array([((1 << 8 * min(size, 4)) - 1) << 32 for size in range(INLINE_BYTES + 1)], dtype=np.uint64)
+_SUFFIXES = np.array([(1 << 8 * max(size - 4, 0)) - 1 for size in range(INLINE_BYTES + 1)], dtype=np.uint64)
+
+
+def _views(piece: Piece, starts: Places, sizes: Places) -> Words:
+    """Arrow's string views of the texts: length and first four bytes, then the other bytes or where the text is."""
+    views = np.empty((*starts.shape, 2), dtype=np.uint64)
+    prefix = (piece.words[starts] << np.uint64(32)) & _PREFIXES.take(sizes, mode="clip")
+    np.bitwise_or(prefix, sizes.view(np.uint64), out=views[..., 0])
+    suffix = piece.words[starts + 4] & _SUFFIXES.take(sizes, mode="clip")
+    place = (starts + piece.shift).view(np.uint64) << np.uint64(32)
+    views[..., 1] = np.where(sizes <= INLINE_BYTES, suffix, place)
+    return views
