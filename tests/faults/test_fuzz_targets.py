@@ -16,7 +16,7 @@ from fuzz_targets import TARGETS, BrokenPromiseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clearwell.ingest import ndjson, tables
+from clearwell.ingest import blocks, ndjson, tables
 from clearwell.log import checkpoints, proofs
 from clearwell.values import times
 
@@ -87,8 +87,8 @@ def test_another_exception_is_a_failure(name: str, monkeypatch: pytest.MonkeyPat
 
 def test_a_lost_line_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check can fail: a reader that drops a record is found out."""
-    whole = ndjson._line_bounds
-    monkeypatch.setattr(ndjson, "_line_bounds", lambda block: tuple(part[:-1] for part in whole(block)))
+    whole = blocks.line_bounds
+    monkeypatch.setattr(blocks, "line_bounds", lambda content: tuple(part[:-1] for part in whole(content)))
     with pytest.raises(BrokenPromiseError, match="every line that is not blank"):
         TARGETS["ndjson"].check(TARGETS["ndjson"].seeds[0])
 

@@ -5,7 +5,7 @@ Keeps the forms that it has learned. A line that it reads gives what the reader 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,11 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from clearwell.ingest.forms import Form, Layout, Mask, Places, Words, layout, piece_of
+from clearwell.ingest.blocks import Block, Places
+from clearwell.ingest.forms import Form, Layout, Mask, Words, layout, piece_of
 from clearwell.values import columns
 
 MOST_FORMS = 256
-_PIECE_BYTES = 1 << 20
 _VIEW = np.dtype("V16")
 
 Path = tuple[str, ...]
@@ -120,9 +120,10 @@ class AlikeReader:
         before = len(self._known)
         for line, record in zip(lines, records.iter_rows(named=True), strict=True):
             plan = layout(line) if len(self._known) < MOST_FORMS else None
-            known = self._examined(line, plan, record) if plan else None
-            if known:
-                self._known.setdefault(known.form.fixed, known)
+            if plan and plan.fixed not in self._known:
+                known = self._examined(line, plan, record)
+                if known:
+                    self._known[plan.fixed] = known
         return len(self._known) - before
 
     def _examined(self, line: bytes, plan: Layout, record: Mapping[str, str | None]) -> _Known | None:
@@ -137,7 +138,7 @@ class AlikeReader:
         if others:
             made[columns.OTHER_PROPERTIES] = "".join(values[part] if isinstance(part, int) else part for part in others)
         given = {name: value for name, value in record.items() if value is not None and name != "position"}
-        return _Known(Form(line, plan), tuple(names), constants, others) if made == given else None
+        return _Known(Form(plan), tuple(names), constants, others) if made == given else None
 
     def _column(self, path: Path) -> str:
         """The column of a path; that of undeclared properties for those, and for paths of which nobody knows."""
@@ -146,7 +147,7 @@ class AlikeReader:
     def _others(self, plan: Layout) -> tuple[str | int, ...]:
         """What the undeclared properties are put together of: texts, and numbers of slots."""
         slots = [(slot.start, slot.path, number) for number, slot in enumerate(plan.slots)]
-        values = [*slots, *((start, path, text) for path, start, text in plan.literals)]
+        values: list[tuple[int, Path, int | str]] = [*slots, *((at, path, text) for path, at, text in plan.literals)]
         parts: list[str | int] = []
         for _, path, value in sorted(values, key=lambda item: item[0]):
             if self._column(path) == columns.OTHER_PROPERTIES:
@@ -154,14 +155,14 @@ class AlikeReader:
                 parts += [f'{"," if parts else "{"}"{path[-1]}":{quote}', value, quote]
         return (*parts, "}") if parts else ()
 
-    def read(self, block: bytes, ends: Places, chosen: Mask) -> tuple[pl.DataFrame, Mask]:
+    def read(self, block: Block, chosen: Mask) -> tuple[pl.DataFrame, Mask]:
         """The records of those `chosen` lines that are of a known form, and which lines these are."""
-        filled = _Filled(block, len(ends))
+        filled = _Filled(block.content, len(chosen))
         if not self._known:
             schema = {"position": pl.Int64, **dict.fromkeys(self._names, pl.String)}
             return pl.DataFrame(schema=schema), filled.done
-        for first, last in _runs(ends):
-            piece = piece_of(block, int(ends[first - 1]) if first else 0, int(ends[last - 1]))
+        for first, last in block.runs():
+            piece = piece_of(block.content, int(block.starts[first]), int(block.ends[last - 1]))
             left = np.flatnonzero(piece.fit & chosen[first:last])
             for known in self._known.values():
                 alike = piece.quotes[left] == known.form.quotes
@@ -171,13 +172,3 @@ class AlikeReader:
                 filled.put(known, lines + first, views)
                 left = left[~filled.done[left + first]]
         return filled.records(self._names), filled.done
-
-
-def _runs(ends: Places) -> Iterator[tuple[int, int]]:
-    """Lines by their numbers, some bytes at a time."""
-    first = 0
-    while first < len(ends):
-        start = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, start + _PIECE_BYTES, side="right")))
-        yield first, last
-        first = last

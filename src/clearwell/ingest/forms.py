@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Places = npt.NDArray[np.int64]
+from clearwell.ingest.blocks import Places
+
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
@@ -45,11 +46,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Layout:
-    """The slots of a line in order; the path, the place and the text of each literal; how many quotes the line has."""
+    """The slots of a line in order; the path, the place and the text of each literal; how many quotes the line has.
+
+    `fixed` is what is before, between and behind the slots.
+    """
 
     slots: tuple[Slot, ...]
     literals: tuple[tuple[tuple[str, ...], int, str], ...]
     quotes: int
+    fixed: tuple[bytes, ...]
 
 
 def layout(line: bytes) -> Layout | None:
@@ -82,7 +87,9 @@ def layout(line: bytes) -> Layout | None:
             start, end = token.span()
             marks = (seen, start - quotes[seen]), (seen + 1, end - quotes[seen + 1])
             slots.append(Slot(here, start, end, *marks, is_number=True))
-    return Layout(tuple(slots), tuple(literals), len(quotes) - 2)
+    edges = [0, *(edge for slot in slots for edge in (slot.start, slot.end)), len(line)]
+    fixed = tuple(line[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+    return Layout(tuple(slots), tuple(literals), len(quotes) - 2, fixed)
 
 
 class Piece:
@@ -130,16 +137,14 @@ def piece_of(block: bytes, start: int, end: int) -> Piece:
 class Form:
     """A line with slots for its values."""
 
-    def __init__(self, line: bytes, plan: Layout) -> None:
+    def __init__(self, plan: Layout) -> None:
         self.quotes = plan.quotes
         slots = plan.slots
         self._marks = np.array([slot.from_mark[0] for slot in slots] + [slot.to_mark[0] for slot in slots])
         self._offsets = np.array([slot.from_mark[1] for slot in slots] + [slot.to_mark[1] for slot in slots])
         self._numbers = np.flatnonzero([slot.is_number for slot in slots])
-        edges = [0, *(edge for slot in slots for edge in (slot.start, slot.end)), len(line)]
-        self.fixed = tuple(line[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
-        self._lengths = np.array([len(part) for part in self.fixed])
-        words = [(part, *word) for part, text in enumerate(self.fixed) for word in _words_of(text, first=part == 0)]
+        self._lengths = np.array([len(text) for text in plan.fixed])
+        words = [(part, *word) for part, text in enumerate(plan.fixed) for word in _words_of(text, first=part == 0)]
         self._parts = np.array([part for part, _, _, _ in words])
         self._places = np.array([place for _, place, _, _ in words])
         self._masks = np.array([mask for _, _, mask, _ in words], dtype=np.uint64)
@@ -187,7 +192,8 @@ def _words_of(text: bytes, *, first: bool) -> list[tuple[int, int, int]]:
 
 
 def _all(facts: Mask) -> Mask:
-    return np.logical_and.reduce(facts, axis=1)
+    alike: Mask = np.logical_and.reduce(facts, axis=1)
+    return alike
 
 
 def _of_bytes(number: int) -> np.uint64:
@@ -206,17 +212,19 @@ def _whole(words: Words, starts: Places, sizes: Places) -> Mask:
     long = digits > WORD_BYTES
     head = words[starts]
     mask = _LOW_BYTES.take(digits, mode="clip")
-    well = _digits((head & mask) | (_ZEROS & ~mask))
+    well: Mask = _digits((head & mask) | (_ZEROS & ~mask))
     tail = words[np.where(long, starts + digits - WORD_BYTES, starts)]
     well &= ~long | _digits(tail)
     zero = head & np.uint64(0xFF) == ord("0")
-    return well & (digits > 0) & (sizes <= _LONGEST_NUMBER) & (~zero | (sizes == 1))
+    well &= (digits > 0) & (sizes <= _LONGEST_NUMBER) & (~zero | (sizes == 1))
+    return well
 
 
 def _digits(words: Words) -> Mask:
     """Whether all eight bytes of each word are digits: their upper halves are 3, also when 6 is added."""
     upper, threes = _of_bytes(0xF0), _of_bytes(0x30)
-    return ((words & upper) == threes) & (((words + _of_bytes(6)) & upper) == threes)
+    digits: Mask = ((words & upper) == threes) & (((words + _of_bytes(6)) & upper) == threes)
+    return digits
 
 
 _PREFIXES = np.array([((1 << 8 * min(size, 4)) - 1) << 32 for size in range(INLINE_BYTES + 1)], dtype=np.uint64)

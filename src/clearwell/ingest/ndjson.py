@@ -10,18 +10,19 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO
 
 import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from clearwell.errors import DataError
 from clearwell.flows.model import Model
 from clearwell.ingest import undeclared
 from clearwell.ingest.alike import AlikeReader
 from clearwell.ingest.batches import Batch, rejections_frame
+from clearwell.ingest.blocks import Block, BlockSizes, Places, blocks
+from clearwell.ingest.forms import Mask
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns
 
@@ -42,7 +43,7 @@ _BLANK = " \t\r\n"
 _MOST_LESSONS = 2
 _FEWEST_TO_LEARN = 64
 _SHARE_TO_LEARN = 16
-_SAMPLE_LINES = 512
+_SAMPLE_LINES = 256
 _MOST_IN_VAIN = 3
 
 _WHITE_SPACE = np.frombuffer(_BLANK.encode(), dtype=np.uint8)
@@ -124,16 +125,15 @@ class NdjsonReader:
 
         Raises DataError at a line that is too long even for quarantine.
         """
-        line = 1
-        for block in _blocks(stream, source, self._options):
-            starts, ends = _line_bounds(block)
-            yield self._batch(block, starts, ends, line, source)
-            line += len(starts)
+        options, line = self._options, 1
+        sizes = BlockSizes(options.block_bytes, options.kept_bytes, options.block_lines)
+        for block in blocks(stream, source, sizes):
+            yield self._batch(block, line, source)
+            line += len(block.starts)
 
-    def _batch(self, block: bytes, starts: Any, ends: Any, first_line: int, source: str) -> Batch:
-        lengths = _lengths(block, starts, ends)
-        lines = np.arange(first_line, first_line + len(starts), dtype=np.int64)
-        unreadable = _not_utf_8(block, starts, ends)
+    def _batch(self, block: Block, first_line: int, source: str) -> Batch:
+        lengths = block.lengths()
+        unreadable = block.not_utf_8()
         too_large = np.flatnonzero(lengths > self._options.record_bytes)
         rejections = [
             rejections_frame(
@@ -151,43 +151,42 @@ class NdjsonReader:
                 found="other bytes",
             ),
         ]
-        keep = np.ones(len(starts), dtype=np.bool_)
+        keep = np.ones(len(lengths), dtype=np.bool_)
         keep[too_large] = False
         keep[unreadable] = False
-        records, faults = self._records(block, starts, ends, keep)
+        records, faults = self._records(block, keep)
+        lines = np.arange(first_line, first_line + len(lengths), dtype=np.int64)
+        return Batch(source, records, pl.concat([*rejections, *faults]), lines, partial(_raw, block))
 
-        def raw(positions: Sequence[int]) -> list[bytes]:
-            return [block[starts[place] : ends[place]].removesuffix(b"\n").removesuffix(b"\r") for place in positions]
-
-        return Batch(source, records, pl.concat([*rejections, *faults]), lines, raw)
-
-    def _records(self, block: bytes, starts: Any, ends: Any, keep: Any) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """The records of the lines to `keep`, and their faults: those of known forms, and all others one by one."""
-        alike, done = self._alike.read(block, ends, keep)
+    def _records(self, block: Block, keep: Mask) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """The records of the lines to `keep`, and their faults: those of known forms, then all others one by one."""
+        alike, done = self._alike.read(block, keep)
         for _ in range(_MOST_LESSONS):
             left = np.flatnonzero(keep & ~done)
-            if len(left) < max(_FEWEST_TO_LEARN, len(keep) // _SHARE_TO_LEARN) or self._in_vain >= _MOST_IN_VAIN:
+            if len(left) < max(_FEWEST_TO_LEARN, len(keep) // _SHARE_TO_LEARN):
                 break
-            if not self._learn(_texts(block, starts, ends, left[:: len(left) // _SAMPLE_LINES + 1])):
+            sample = block.texts(_sample(left))
+            if not self._learn(sample, *self._parse(sample)):
                 break
-            alike, done = self._alike.read(block, ends, keep)
+            alike, done = self._alike.read(block, keep)
         left = np.flatnonzero(keep & ~done)
         if not len(left):
             return alike, []
-        rest = _texts(block, starts, ends, left)
-        if np.isin(np.frombuffer(block, dtype=np.uint8)[starts[left]], _WHITE_SPACE).any():
+        rest = block.texts(left)
+        if np.isin(block.first_bytes(left), _WHITE_SPACE).any():
             rest = rest.filter(pl.col("text").str.strip_chars(_BLANK) != "")
         records, faults = self._parse(rest)
+        self._learn(rest[_sample(np.arange(rest.height))], records, faults)
         return (pl.concat([alike, records]).sort("position") if alike.height else records), faults
 
-    def _learn(self, sample: pl.DataFrame) -> int:
-        """Learn the forms of lines that have no fault, and return how many were new."""
-        records, faults = self._parse(sample)
-        faultless = records.join(
-            pl.concat([no_rejections(), *faults]), on="position", how="anti", maintain_order="left"
-        )
-        lines = faultless.join(sample, on="position", maintain_order="left")["text"]
-        learned = self._alike.learn([text.removesuffix("\n").encode() for text in lines], faultless)
+    def _learn(self, sample: pl.DataFrame, records: pl.DataFrame, faults: Sequence[pl.DataFrame]) -> int:
+        """Learn the forms of those lines of a sample that have no fault; how many were new."""
+        if self._in_vain >= _MOST_IN_VAIN:
+            return 0
+        faulty = pl.concat([no_rejections(), *faults])
+        faultless = sample.join(faulty, on="position", how="anti").join(records, on="position", maintain_order="left")
+        lines = [text.removesuffix("\n").encode() for text in faultless["text"]]
+        learned = self._alike.learn(lines, faultless.drop("text"))
         self._in_vain = 0 if learned else self._in_vain + 1
         return learned
 
@@ -398,6 +397,15 @@ class NdjsonReader:
         return self._frame(query, lines, parameters).to_series()
 
 
+def _raw(block: Block, positions: Sequence[int]) -> list[bytes]:
+    return [block.line(place) for place in positions]
+
+
+def _sample(places: Places) -> Places:
+    """Some of the places, at even distances."""
+    return places[:: len(places) // _SAMPLE_LINES + 1]
+
+
 def _key_faults(marked: pl.DataFrame, texts: pl.Series, shapes: Sequence[_Shape]) -> pl.DataFrame:
     """The faults of the shapes, for each record that has the shape."""
     rows = [
@@ -419,79 +427,3 @@ def _place_of(column: str) -> tuple[str, str, RejectionCode]:
             name = column.removeprefix(prefix)
             return f"/{outer}/{name}{inner}", f"{outer}.{name}{inner.replace('/', '.')}", code
     return f"/{column}", column, RejectionCode.FIELD_INVALID
-
-
-def _blocks(stream: BinaryIO, source: str, options: NdjsonOptions) -> Iterator[bytes]:
-    """Whole lines, about a block's size at a time; the last one may lack its line feed."""
-    rest, lines = b"", 0
-    while chunk := stream.read(options.block_bytes):
-        end = chunk.rfind(b"\n") + 1
-        first = chunk.find(b"\n") if end else len(chunk)
-        if len(rest) + first > options.kept_bytes:
-            raise DataError(
-                "line_too_long",
-                f"{source}: expected NDJSON, found after {lines} line(s) one of more than {options.kept_bytes} bytes, "
-                "which is too long even for quarantine. What came before it is taken in",
-            )
-        if not end:
-            rest += chunk
-            continue
-        for piece in _pieces(rest + chunk[:end], options.block_lines):
-            lines += piece.count(b"\n")
-            yield piece
-        rest = chunk[end:]
-    if rest:
-        yield rest
-
-
-def _pieces(block: bytes, most_lines: int) -> Iterator[bytes]:
-    """The block, in halves of halves where it has very many lines. Every line has its line feed."""
-    middle = block.rfind(b"\n", 0, len(block) // 2) + 1
-    if not middle or block.count(b"\n") <= most_lines:
-        yield block
-        return
-    yield from _pieces(block[:middle], most_lines)
-    yield from _pieces(block[middle:], most_lines)
-
-
-def _line_bounds(block: bytes) -> tuple[Any, Any]:
-    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
-    if not len(ends) or ends[-1] != len(block):
-        ends = np.append(ends, len(block))
-    return np.concatenate([[0], ends[:-1]]).astype(np.int64), ends.astype(np.int64)
-
-
-def _lengths(block: bytes, starts: Any, ends: Any) -> Any:
-    """The bytes of each line, without what ends it."""
-    content = np.frombuffer(block, dtype=np.uint8)
-    ended = content[ends - 1] == ord("\n")
-    returned = ended & (ends - starts > 1) & (content[np.maximum(ends - 2, 0)] == ord("\r"))
-    return ends - starts - ended - returned
-
-
-def _not_utf_8(block: bytes, starts: Any, ends: Any) -> list[int]:
-    """The positions of lines that are not UTF-8."""
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        bounds = enumerate(zip(starts, ends, strict=True))
-        return [position for position, (start, end) in bounds if not _is_utf_8(block[start:end])]
-    return []
-
-
-def _is_utf_8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _texts(block: bytes, starts: Any, ends: Any, chosen: Any) -> pl.DataFrame:
-    """The `chosen` lines, which are UTF-8, as text beside their positions."""
-    offsets = np.append(starts, ends[-1:]).astype(np.int64)
-    array = pa.Array.from_buffers(
-        pa.large_binary(), len(starts), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)]
-    )
-    texts = array.take(pa.array(chosen)).cast(pa.large_string())
-    return pl.DataFrame({"position": chosen, "text": pl.Series(values=pl.from_arrow(texts))})
