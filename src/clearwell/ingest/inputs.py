@@ -10,9 +10,10 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import duckdb
 import pyarrow as pa
@@ -39,6 +40,8 @@ FORMATS = {
 """File ending to format; `.gz` and `.zst` may follow for all but Parquet."""
 
 STANDARD_INPUT = "-"
+
+Item = TypeVar("Item")
 
 _PAUSE_SECONDS = 0.2
 _WAIT_SECONDS = 1.0
@@ -108,12 +111,26 @@ class ReadOptions:
 def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
     """Yield the batches of an input, each with the share of the input that has been read (0 where nobody can know).
 
+    While one is in use, the next is read, in a thread; but standard input only when somebody asks for it.
     Raises DataError when it is not in its format, when a source's SQL fails, or when a file it reads is absent.
     """
-    for batch, share in _read(source, model, options):
+    batches = _read(source, model, options)
+    for batch, share in batches if source.name == STANDARD_INPUT else _one_ahead(batches):
         if source.format != "ndjson" and not batch.records.is_empty():
             _require_fitting(source, batch, options)
         yield batch, share
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, of which one is made ready, in a thread, while the one before it is in use.
+
+    What goes wrong with an item is raised in its place; who stops early waits for the one that is being made.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading") as thread:
+        following = thread.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, items, None)
+            yield item
 
 
 def _require_fitting(source: Input, batch: Batch, options: ReadOptions) -> None:

@@ -413,7 +413,7 @@ def _key_faults(marked: pl.DataFrame, texts: pl.Series, shapes: Sequence[_Shape]
     ]
     names = ("shape", "code", "field", "expected", "found")
     faults = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
-    return marked.join(faults, on="shape", how="inner").select(*SCHEMA)
+    return marked.join(faults, on="shape", how="inner", maintain_order="left_right").select(*SCHEMA)
 
 
 def _place_of(column: str) -> tuple[str, str, RejectionCode]:
