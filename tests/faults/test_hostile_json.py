@@ -85,6 +85,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "byte_order_mark": (b"\xef\xbb\xbf" + line(), "record_unreadable"),
     "separator_of_keys": (line().replace(b"ch_1", b"ch\\u001f1"), "property_invalid"),
     "single_quotes": (line().replace(b'"', b"'"), "record_unreadable"),
+    "unquoted_umlauts": (line().replace(b'"bad"', b'"bad"' + "ü".encode() * 60), "record_unreadable"),
+    "unquoted_umlauts_moved": (line().replace(b'"bad"', b'"bad!"' + "ü".encode() * 60), "record_unreadable"),
     "comment": (line() + b" // x", "record_unreadable"),
     "two_records": (line() + line(), "record_unreadable"),
     "year_99999": (line().replace(b"2026", b"99999"), "effective_at_invalid"),

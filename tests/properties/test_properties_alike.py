@@ -131,6 +131,7 @@ def test_every_odd_value_in_every_sample_agrees() -> None:
     """Each hostile text and number in the place of each value: both ways of reading say the same."""
     puts = [*map(_text, TEXTS), *map(str.encode, NUMBERS)]
     lines = [_changed(line, (kind, 0, 0, put)) for line in PLAIN for put in puts for kind in ("text", "number")]
+    lines += [b"{}", b'{"id":""}', b'{"id":1}', b'{"properties":{}}', b'{"amounts":{"x":0}}']
     lines += [line.replace(b'"p":', b'"r":') for line in PLAIN]
     _agree(b"\n".join(lines), b"\r\n".join(lines))
 
@@ -147,10 +148,10 @@ def test_plain_lines_are_read_by_their_forms(monkeypatch: pytest.MonkeyPatch) ->
 
 CANARIES: dict[str, tuple[object, str, Any]] = {
     "digits": (forms, "_digits", lambda words: np.ones(words.shape, dtype=np.bool_)),
-    "bytes between values": (forms, "_words_of", lambda text, first: WORDS_OF(text, first=first)[:1]),
+    "bytes between values": (forms, "_chunks_of", lambda text: CHUNKS_OF(text[:4])),
     "escapes and control characters": (forms.Piece, "_fit", lambda _, feeds: np.ones(len(feeds) - 1, dtype=np.bool_)),
 }
-WORDS_OF = forms._words_of
+CHUNKS_OF = forms._chunks_of
 
 
 @pytest.mark.parametrize("unseen", CANARIES)

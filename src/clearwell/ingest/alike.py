@@ -51,18 +51,22 @@ class _Filled:
     def put(self, known: _Known, lines: Places, views: Words) -> None:
         """Put the values of lines that are of a form."""
         self.done[lines] = True
-        of_slots = np.moveaxis(views.view(_VIEW)[..., 0], 1, 0)
+        of_slots = views.view(_VIEW)[..., 0]
         for name, values in zip(known.names, of_slots, strict=True):
             if name != columns.OTHER_PROPERTIES:
                 self._put(name, lines, values)
         for name, text in known.constants.items():
             self._put(name, lines, _inside(text))
         if known.others:
-            parts = [
-                self._texts(np.ascontiguousarray(of_slots[part])) if isinstance(part, int) else pl.lit(part)
-                for part in known.others
-            ]
-            self._others.append((lines, pl.select(pl.concat_str(parts)).to_series()))
+            self._others.append((lines, self._together(known.others, of_slots, len(lines))))
+
+    def _together(self, parts: Sequence[str | int], of_slots: Views, lines: int) -> pl.Series:
+        """The texts, and the values of the slots with these numbers, put together for each line."""
+        each = [
+            self._texts(of_slots[part]) if isinstance(part, int) else pl.repeat(part, lines, dtype=pl.String)
+            for part in parts
+        ]
+        return pl.select(pl.concat_str(each)).to_series()
 
     def _put(self, name: str, lines: Places, values: Views) -> None:
         if name not in self._views:

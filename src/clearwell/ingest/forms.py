@@ -18,13 +18,15 @@ from clearwell.ingest.blocks import Places
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
-WORD_BYTES = 8
+CHUNK_BYTES = 16
+"""Bytes that are looked at together, and bytes beyond the last line that can be looked at."""
+
 INLINE_BYTES = 12
 """A view (Arrow's string view) of at most so many bytes has them inside; a longer one has four, and where all are."""
 
 _TOKEN = re.compile(rb'"(?P<text>[^"]*)"(?P<colon>\s*:)?|(?P<sign>[{}\[\]:,])|(?P<literal>[^\s"{}\[\]:,]+)')
 _WHOLE_NUMBER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
-_LONGEST_NUMBER = 16
+_MOST_DIGITS = 16
 _LITERALS = (b"null", b"true", b"false")
 _UNFIT = re.compile(rb"[\x00-\x1f\\]")
 
@@ -101,13 +103,13 @@ class Piece:
     """
 
     def __init__(self, content: npt.NDArray[np.uint8], size: int, shift: int) -> None:
-        self.shift = shift
+        self.content, self.shift = content, shift
         used = content[:size]
         self.marks: Places = np.flatnonzero((used == ord('"')) | (used == ord("\n")))
         feeds = np.flatnonzero(used[self.marks] == ord("\n"))
         self.before: Places = feeds[:-1]
         self.quotes: Places = np.diff(feeds) - 1
-        self.words: Words = np.ndarray((len(content) - WORD_BYTES + 1,), np.dtype("<u8"), content, 0, (1,))
+        self.chunks = np.ndarray((len(content) - CHUNK_BYTES + 1,), np.dtype(f"V{CHUNK_BYTES}"), content, 0, (1,))
         self.fit = self._fit(used, self.marks[feeds])
 
     @staticmethod
@@ -127,10 +129,10 @@ def piece_of(block: bytes, start: int, end: int) -> Piece:
     """The whole lines of `block` from byte `start` to `end`."""
     content = np.frombuffer(block, dtype=np.uint8)
     ended = block[end - 1 : end] == b"\n"
-    if start and ended and end + 2 * WORD_BYTES <= len(block):
-        return Piece(content[start - 1 : end + 2 * WORD_BYTES], end - start + 1, start - 1)
+    if start and ended and end + CHUNK_BYTES <= len(block):
+        return Piece(content[start - 1 : end + CHUNK_BYTES], end - start + 1, start - 1)
     feed = np.array([ord("\n")], dtype=np.uint8)
-    parts = [feed, content[start:end], feed, np.zeros(2 * WORD_BYTES, dtype=np.uint8)]
+    parts = [feed, content[start:end], feed, np.zeros(CHUNK_BYTES, dtype=np.uint8)]
     return Piece(np.concatenate(parts), end - start + (1 if ended else 2), start - 1)
 
 
@@ -140,59 +142,56 @@ class Form:
     def __init__(self, plan: Layout) -> None:
         self.quotes = plan.quotes
         slots = plan.slots
-        self._marks = np.array([slot.from_mark[0] for slot in slots] + [slot.to_mark[0] for slot in slots])
-        self._offsets = np.array([slot.from_mark[1] for slot in slots] + [slot.to_mark[1] for slot in slots])
+        places = [*(slot.from_mark for slot in slots), *(slot.to_mark for slot in slots)]
+        self._marks, self._offsets = np.array(places, dtype=np.int64).reshape(-1, 2).T
         self._numbers = np.flatnonzero([slot.is_number for slot in slots])
         self._lengths = np.array([len(text) for text in plan.fixed])
-        words = [(part, *word) for part, text in enumerate(plan.fixed) for word in _words_of(text, first=part == 0)]
-        self._parts = np.array([part for part, _, _, _ in words])
-        self._places = np.array([place for _, place, _, _ in words])
-        self._masks = np.array([mask for _, _, mask, _ in words], dtype=np.uint64)
-        self._values = np.array([value for _, _, _, value in words], dtype=np.uint64)
+        chunks = [(part, *chunk) for part, text in enumerate(plan.fixed) for chunk in _chunks_of(text)]
+        self._parts = np.array([part for part, _, _, _ in chunks])
+        self._places = np.array([place for _, place, _, _ in chunks])
+        self._masks = np.frombuffer(b"".join(mask for _, _, mask, _ in chunks), dtype="<u8").reshape(-1, 2)
+        self._values = np.frombuffer(b"".join(value for _, _, _, value in chunks), dtype="<u8").reshape(-1, 2)
 
     def fill(self, piece: Piece, lines: Places) -> tuple[Places, Words]:
         """Those of `lines`, which have as many quotes as the form, that are of it; the views of their values.
 
-        The views are an array of lines, slots, and the two words of a view. A line is of the form when its bytes
+        The views are an array of slots, lines, and the two words of a view. A line is of the form when its bytes
         between the values are the form's, every text ends at its next quote, and every number is plainly whole.
         """
         before = piece.before[lines]
-        found = piece.marks[before[:, None] + self._marks] + self._offsets
-        slots = found.shape[1] // 2
-        begins = np.empty((len(lines), slots + 1), dtype=np.int64)
-        begins[:, 0] = piece.marks[before] + 1
-        begins[:, 1:] = found[:, slots:]
-        until = np.empty_like(begins)
-        until[:, :-1] = found[:, :slots]
-        until[:, -1] = piece.marks[before + self.quotes + 1]
-        same = _all(until - begins == self._lengths)
+        found = piece.marks[self._marks[:, None] + before] + self._offsets[:, None]
+        slots = len(found) // 2
+        begins = np.concatenate([piece.marks[before][None] + 1, found[slots:]])
+        until = np.concatenate([found[:slots], piece.marks[before + self.quotes + 1][None]])
+        same = _all(until - begins == self._lengths[:, None])
         if not same.all():
-            lines, begins, until = lines[same], begins[same], until[same]
-        same = _all(piece.words[begins[:, self._parts] + self._places] & self._masks == self._values)
-        starts, sizes = until[:, :-1], begins[:, 1:] - until[:, :-1]
+            lines, begins, until = lines[same], begins.compress(same, axis=1), until.compress(same, axis=1)
+        between = _pairs(piece.chunks[begins[self._parts] + self._places[:, None]])
+        same = _all(_all(between & self._masks[:, None] == self._values[:, None]).T)
+        starts, sizes = until[:-1], begins[1:] - until[:-1]
         if len(self._numbers):
-            same &= _all(_whole(piece.words, starts[:, self._numbers], sizes[:, self._numbers]))
+            same &= _all(_whole(piece, starts[self._numbers], sizes[self._numbers]))
         if not same.all():
-            lines, starts, sizes = lines[same], starts[same], sizes[same]
+            lines, starts, sizes = lines[same], starts.compress(same, axis=1), sizes.compress(same, axis=1)
         return lines, _views(piece, starts, sizes)
 
 
-def _words_of(text: bytes, *, first: bool) -> list[tuple[int, int, int]]:
-    """Words that cover `text`: where each begins, the mask of its bytes that count, and these.
-
-    The word of a short text begins before it, so that it never ends after the line, or for the line's first with it.
-    """
+def _chunks_of(text: bytes) -> list[tuple[int, bytes, bytes]]:
+    """The chunks that cover `text`: where each begins, the mask of its bytes that count, and these."""
     size = len(text)
-    if size < WORD_BYTES:
-        room = 0 if first else WORD_BYTES - size
-        mask = ((1 << 8 * size) - 1) << 8 * room
-        return [(-room, mask, int.from_bytes(text, "little") << 8 * room)] if size else []
-    places = [*range(0, size - WORD_BYTES, WORD_BYTES), size - WORD_BYTES]
-    return [(place, 2**64 - 1, int.from_bytes(text[place : place + WORD_BYTES], "little")) for place in places]
+    if size < CHUNK_BYTES:
+        return [(0, (b"\xff" * size).ljust(CHUNK_BYTES, b"\0"), text.ljust(CHUNK_BYTES, b"\0"))] if size else []
+    places = [*range(0, size - CHUNK_BYTES, CHUNK_BYTES), size - CHUNK_BYTES]
+    return [(place, b"\xff" * CHUNK_BYTES, text[place : place + CHUNK_BYTES]) for place in places]
+
+
+def _pairs(chunks: npt.NDArray[np.void]) -> Words:
+    """Chunks as two words each, in a dimension of their own."""
+    return np.ascontiguousarray(chunks).view("<u8").reshape(*chunks.shape, 2)
 
 
 def _all(facts: Mask) -> Mask:
-    alike: Mask = np.logical_and.reduce(facts, axis=1)
+    alike: Mask = np.logical_and.reduce(facts, axis=0)
     return alike
 
 
@@ -200,23 +199,19 @@ def _of_bytes(number: int) -> np.uint64:
     return np.uint64(number * 0x0101010101010101)
 
 
-_LOW_BYTES = np.array([(1 << 8 * size) - 1 for size in range(WORD_BYTES + 1)], dtype=np.uint64)
+_LOW_BYTES = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)
 _ZEROS = _of_bytes(ord("0"))
 
 
-def _whole(words: Words, starts: Places, sizes: Places) -> Mask:
+def _whole(piece: Piece, starts: Places, sizes: Places) -> Mask:
     """Whether there are numbers such as 0, 17 or -17, of few enough digits, and nothing else."""
-    first = words[starts] & np.uint64(0xFF)
-    negative = first == ord("-")
-    starts, digits = starts + negative, sizes - negative
-    long = digits > WORD_BYTES
-    head = words[starts]
-    mask = _LOW_BYTES.take(digits, mode="clip")
-    well: Mask = _digits((head & mask) | (_ZEROS & ~mask))
-    tail = words[np.where(long, starts + digits - WORD_BYTES, starts)]
-    well &= ~long | _digits(tail)
-    zero = head & np.uint64(0xFF) == ord("0")
-    well &= (digits > 0) & (sizes <= _LONGEST_NUMBER) & (~zero | (sizes == 1))
+    negative = piece.content[starts] == ord("-")
+    digits = sizes - negative
+    chunks = _pairs(piece.chunks[starts + negative])
+    masks = np.stack([_LOW_BYTES.take(digits, mode="clip"), _LOW_BYTES.take(digits - 8, mode="clip")], axis=-1)
+    few = (digits > 0) & (digits <= _MOST_DIGITS)
+    zero = (piece.content[starts + negative] == ord("0")) & (sizes > 1)
+    well: Mask = few & ~zero & _digits((chunks & masks) | (_ZEROS & ~masks)).all(axis=-1)
     return well
 
 
@@ -233,10 +228,10 @@ _SUFFIXES = np.array([(1 << 8 * max(size - 4, 0)) - 1 for size in range(INLINE_B
 
 def _views(piece: Piece, starts: Places, sizes: Places) -> Words:
     """Arrow's string views of the texts: length and first four bytes, then the other bytes or where the text is."""
-    views = np.empty((*starts.shape, 2), dtype=np.uint64)
-    prefix = (piece.words[starts] << np.uint64(32)) & _PREFIXES.take(sizes, mode="clip")
-    np.bitwise_or(prefix, sizes.view(np.uint64), out=views[..., 0])
-    suffix = piece.words[starts + 4] & _SUFFIXES.take(sizes, mode="clip")
-    place = (starts + piece.shift).view(np.uint64) << np.uint64(32)
-    views[..., 1] = np.where(sizes <= INLINE_BYTES, suffix, place)
+    chunks, half = _pairs(piece.chunks[starts]), np.uint64(32)
+    low, high = chunks[..., 0], chunks[..., 1]
+    views = np.empty_like(chunks)
+    views[..., 0] = ((low << half) & _PREFIXES.take(sizes, mode="clip")) | sizes.view(np.uint64)
+    suffix = ((low >> half) | (high << half)) & _SUFFIXES.take(sizes, mode="clip")
+    views[..., 1] = np.where(sizes <= INLINE_BYTES, suffix, (starts + piece.shift).view(np.uint64) << half)
     return views

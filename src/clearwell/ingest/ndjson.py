@@ -193,7 +193,7 @@ class NdjsonReader:
     def _parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         try:
             parsed = self._parsed(lines)
-        except duckdb.InvalidInputException:
+        except (duckdb.InvalidInputException, UnicodeDecodeError):  # The latter when it quotes half a character.
             valid = self._column("SELECT json_valid(text) FROM lines ORDER BY position", lines, [])
             bad = lines.filter(~valid)
             texts = bad["text"].str.strip_chars().str.slice(0, 80)
