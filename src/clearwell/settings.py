@@ -41,7 +41,7 @@ class Settings(BaseModel):
     """How far ahead of the clock an event's times may lie."""
     batch_events: Annotated[int, Field(ge=1, le=5_000_000)] = 500_000
     """The most events that one segment takes."""
-    compaction_events: Annotated[int, Field(ge=2, le=20_000_000)] = 1_000_000
+    compaction_events: Annotated[int, Field(ge=2, le=20_000_000)] = 4_000_000
     """The most events that compaction puts into one file of the log."""
     record_bytes: Annotated[int, Field(ge=1_000, le=64_000_000)] = 1_000_000
     """The largest record that is read; a larger one goes to quarantine."""

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+from pyarrow import compute
 
 from clearwell.errors import StorageError
 from clearwell.flows.model import Model
 from clearwell.log.manifest import Compaction, LogFile
 from clearwell.log.reader import LogReader, with_instants
-from clearwell.log.writer import SegmentFile, write_segment
+from clearwell.log.writer import Layout, SegmentFile, in_whole_milliseconds, write_parts
 from clearwell.values import columns
 
+COMPACTED_ROW_GROUP_EVENTS = 16_384
+"""Rows per row group of a compacted file: a search for one value reads about one of them, and all that it has."""
+
+_EVENTS_AT_ONCE = 500_000
 _WORTH_FILES = 16
 _WORTH_SHARE = 4
 
@@ -49,21 +58,138 @@ def _is_worth_it(run: Sequence[LogFile]) -> bool:
 def compacted(log: LogReader, files: Sequence[LogFile], models: Mapping[str, Model]) -> SegmentFile:
     """Write the events of `files`, which are next to each other, into one new file of the log's folder, durably.
 
-    Raises StorageError when a file is not what the manifest says, and when the disk refuses; then nothing has changed.
+    They are read once for every half million of them, so that memory stays bounded. Raises StorageError when a file is
+    not what the manifest says, and when the disk refuses; then nothing has changed.
     """
     for file in files:
         log.require_sound(file)
-    events = pl.concat([log.events(file) for file in files], how="diagonal")
+    sources = _Sources(log, files)
+    groups = _row_groups(sources, models)
     first, last = files[0].segments[0].number, files[-1].segments[-1].number
     try:
-        written = write_segment(log.folder, f"segments-{first:08d}-{last:08d}", _sorted_for_search(events, models))
+        parts = _by_row_group(sources, groups)
+        stem = f"segments-{first:08d}-{last:08d}"
+        written = write_parts(log.folder, stem, parts, sources.layout(), COMPACTED_ROW_GROUP_EVENTS)
         content = (log.folder / written.name).read_bytes()
     except OSError as error:
         raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
-    read_back = with_instants(pl.scan_parquet(content)).sort("sequence").select(events.columns).collect()
-    if hashlib.sha256(content).hexdigest() != written.sha256 or not read_back.equals(events):
+    if hashlib.sha256(content).hexdigest() != written.sha256 or not sources.are_in(content):
         raise StorageError("compaction_differs", f"{written.name} was not read back as it was written: it is not used")
     return written
+
+
+class _Sources:
+    """The events that are to be compacted, by parts, each with the columns of them all."""
+
+    def __init__(self, log: LogReader, files: Sequence[LogFile]) -> None:
+        self.log = log
+        self.parts = [part for file in files for part in file.parts(_EVENTS_AT_ONCE)]
+        self._first = files[0].first_sequence
+        self.hashes = np.zeros(files[-1].last_sequence - self._first + 1, dtype=np.uint64)
+        """A hash of each event, in order of sequence; `_by_row_group` fills it in."""
+        schemas = [log.schema(file, log.scan(file)) for file in files]
+        self._nothing = pl.DataFrame(schema={name: dtype for schema in schemas for name, dtype in schema.items()})
+        self.properties = sorted(name for name in self._nothing.columns if name.startswith(columns.PROPERTY_PREFIX))
+
+    def places(self, part: LogFile) -> slice:
+        """Where the events of a part are among all, in order of sequence."""
+        return slice(part.first_sequence - self._first, part.last_sequence - self._first + 1)
+
+    def events(self, part: LogFile) -> pl.DataFrame:
+        """The events of a part, in order of sequence. Raises StorageError when one is missing."""
+        events = self.log.events(part)
+        expected = pl.Series("sequence", range(part.first_sequence, part.last_sequence + 1))
+        if not events["sequence"].equals(expected):
+            found = f"{part.name}: expected the events {part.first_sequence} to {part.last_sequence}, each once"
+            raise StorageError("segment_unreadable", f"{found}. Run `clearwell verify`.")
+        return pl.concat([self._nothing, events], how="diagonal")
+
+    def layout(self) -> Layout:
+        """How the new file is stored: as suits the first part, with instants that are exact in all of them."""
+        layout = Layout.of(self.events(self.parts[0]))
+        exact = layout.in_milliseconds
+        for part in self.parts[1:]:
+            instants = self.log.events(part, sorted(exact)) if exact else pl.DataFrame()
+            exact &= {column.name for column in instants if in_whole_milliseconds(column)}
+        return replace(layout, in_milliseconds=exact)
+
+    def are_in(self, content: bytes) -> bool:
+        """Whether a Parquet file holds these events, each once and nothing else."""
+        scan = with_instants(pl.scan_parquet(content))
+        if scan.collect_schema() != self._nothing.schema:
+            return False
+        count = int(scan.select(pl.len()).collect().item())
+        seen = np.zeros(len(self.hashes), dtype=np.bool_)
+        for start in range(0, count, _EVENTS_AT_ONCE):
+            events = scan.slice(start, _EVENTS_AT_ONCE).collect()
+            places = events["sequence"].to_numpy() - self._first
+            if ((places < 0) | (places >= len(seen))).any():
+                return False
+            if (self.hashes[places] != events.hash_rows().to_numpy()).any():
+                return False
+            seen[places] = True
+        return count == len(seen) and bool(seen.all())
+
+
+def _by_row_group(sources: _Sources, groups: npt.NDArray[np.int32]) -> Iterator[pl.DataFrame]:
+    """The events in order of row group, and within one of sequence; each frame has whole row groups."""
+    at_once = max(_EVENTS_AT_ONCE // COMPACTED_ROW_GROUP_EVENTS, 1)
+    for first in range(0, int(groups.max()) + 1, at_once):
+        yield _of_row_groups(sources, groups, range(first, first + at_once))
+
+
+def _of_row_groups(sources: _Sources, groups: npt.NDArray[np.int32], wanted: range) -> pl.DataFrame:
+    """The events of some row groups; with those of the first one, the hashes of all events are taken."""
+    chosen = []
+    for part in sources.parts:
+        own = groups[sources.places(part)]
+        is_wanted = (own >= wanted.start) & (own < wanted.stop)
+        if 0 in wanted or is_wanted.any():
+            events = sources.events(part)
+            if 0 in wanted:
+                sources.hashes[sources.places(part)] = events.hash_rows().to_numpy()
+            found = events.with_columns(group=pl.Series(own)).filter(pl.Series(is_wanted))
+            # Arrow copies the texts that are left; the filtered frame alone would hold those of the whole part.
+            chosen.append(found.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    frame = pl.from_arrow(pa.concat_tables(chosen))
+    assert isinstance(frame, pl.DataFrame)
+    return frame.sort("group", maintain_order=True).drop("group")
+
+
+def _row_groups(sources: _Sources, models: Mapping[str, Model]) -> npt.NDArray[np.int32]:
+    """The row group of each event, in order of sequence: cut from the events as sorted by their leading value.
+
+    Events that are led by the same property lie together, so that few row groups can hold a value of it.
+    """
+    places = np.empty(len(sources.hashes), dtype=np.int32)
+    placed = 0
+    leads = pl.concat([_leads(sources, part, models) for part in sources.parts])
+    for number in sorted(leads["led_by"].unique()):
+        own = leads["led_by"].eq(number).arg_true()
+        values = leads["lead"].gather(own).to_arrow(compat_level=pl.CompatLevel.oldest())
+        order = compute.array_sort_indices(values).to_numpy()  # It is stable: equal values stay in order of sequence.
+        places[own.to_numpy()[order]] = np.arange(placed, placed + len(order), dtype=np.int32)
+        placed += len(order)
+    return places // COMPACTED_ROW_GROUP_EVENTS
+
+
+def _leads(sources: _Sources, part: LogFile, models: Mapping[str, Model]) -> pl.DataFrame:
+    """For each event of a part, in order of sequence, the number of its leading property and the value of that."""
+    present = sources.log.schema(part, sources.log.scan(part)).names()
+    kinds = sources.log.events(part, ["model_version", "type"]).unique()
+    leading = {
+        (version, name): columns.property_column(found)
+        for version, name in sorted(kinds.iter_rows())
+        if (found := leading_property(models[version], name))
+    }
+    names = sorted(set(leading.values()).intersection(present))
+    led_by, lead = pl.lit(0, pl.UInt16), pl.lit("")
+    for (version, name), column in leading.items():
+        if column in names:
+            own = (pl.col("model_version") == version) & (pl.col("type") == name)
+            led_by = pl.when(own).then(pl.lit(sources.properties.index(column) + 1, pl.UInt16)).otherwise(led_by)
+            lead = pl.when(own).then(pl.col(column)).otherwise(lead)
+    return sources.log.events(part, ["model_version", "type", *names]).select(led_by=led_by, lead=lead)
 
 
 def compaction_row(number: int, files: Sequence[LogFile], written: SegmentFile, compacted_at: str) -> Compaction:
@@ -78,20 +204,6 @@ def compaction_row(number: int, files: Sequence[LogFile], written: SegmentFile, 
         file_sha256=written.sha256,
         compacted_at=compacted_at,
     )
-
-
-def _sorted_for_search(events: pl.DataFrame, models: Mapping[str, Model]) -> pl.DataFrame:
-    """Events that are led by one property together, by its value, so that few row groups can hold a value.
-
-    What opens an account and what closes it become neighbours, which also compresses better than any other order.
-    """
-    parts = events.partition_by("model_version", "type", as_dict=True)
-    lead = []
-    for (version, name), part in parts.items():
-        leading = leading_property(models[str(version)], str(name))
-        value = pl.col(columns.property_column(leading)) if leading else pl.lit("")
-        lead.append(part.with_columns(led_by=pl.lit(leading or ""), lead=value))
-    return pl.concat(lead, how="diagonal").sort("led_by", "lead", "sequence").drop("led_by", "lead")
 
 
 def leading_property(model: Model, event_type: str) -> str | None:

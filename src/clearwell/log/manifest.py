@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from typing import Any
 
@@ -97,7 +97,7 @@ class Compaction:
 class LogFile:
     """A file of the log and the segments, next to each other, whose events it holds.
 
-    `compacted` files are not in order of sequence.
+    `compacted` files are not in order of sequence, and may be taken by parts, which have fewer of their segments.
     """
 
     name: str
@@ -125,6 +125,15 @@ class LogFile:
     def last_effective_at(self) -> str:
         """The greatest `effective_at` in the file."""
         return max(item.last_effective_at for item in self.segments)
+
+    def parts(self, most_events: int) -> Iterator[LogFile]:
+        """The file as rows of its segments, of at most so many events where a segment does not have more alone."""
+        first = 0
+        for place, segment in enumerate(self.segments):
+            if place > first and segment.last_sequence - self.segments[first].first_sequence >= most_events:
+                yield replace(self, segments=self.segments[first:place])
+                first = place
+        yield replace(self, segments=self.segments[first:])
 
 
 def current_files(segments: Sequence[Segment], compactions: Sequence[Compaction] = ()) -> list[LogFile]:

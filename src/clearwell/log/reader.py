@@ -17,6 +17,9 @@ from clearwell.log.manifest import Compaction, LogFile, Segment, current_files
 from clearwell.log.retention import Hold
 from clearwell.values.times import INSTANT, stored_text
 
+PART_EVENTS = 1_000_000
+"""So many events of a large file are read at once, to bound memory."""
+
 _INSTANTS = ("effective_at", "occurred_at", "recorded_at")
 
 
@@ -72,7 +75,10 @@ class LogReader:
         return next(item for item in self.segments if item.last_sequence >= sequence)
 
     def events(self, file: LogFile, columns: Sequence[str] | None = None, without: Sequence[str] = ()) -> pl.DataFrame:
-        """A file's events in order of sequence. Raises StorageError when it is missing or damaged."""
+        """The events of a file, or of a part of one, in order of sequence.
+
+        Raises StorageError when it is missing or damaged.
+        """
         whole = self.scan(file).drop(*without, strict=False)
         if not file.compacted:
             return self.collected(file, whole.select(*columns) if columns else whole)
@@ -121,12 +127,14 @@ class LogReader:
     def after(
         self, sequence: int, columns: Sequence[str] | None = None, without: Sequence[str] = ()
     ) -> Iterator[tuple[LogFile, pl.DataFrame]]:
-        """Each file with events beyond `sequence`, and these events, in log order."""
+        """The events beyond `sequence` in log order, in frames of bounded size, each with its file or part of one."""
         for file in self.covering(sequence + 1, self.last_sequence):
-            events = self.events(file, columns, without)
-            if file.first_sequence <= sequence:
-                events = events.filter(pl.col("sequence") > sequence)
-            yield file, events
+            for part in file.parts(PART_EVENTS):
+                if part.last_sequence > sequence:
+                    events = self.events(part, columns, without)
+                    if part.first_sequence <= sequence:
+                        events = events.filter(pl.col("sequence") > sequence)
+                    yield part, events
 
     def between(self, first: int, last: int) -> pl.DataFrame:
         """The events with sequences from `first` to `last`, in order, with every column that one of them has."""

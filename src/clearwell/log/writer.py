@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
@@ -14,16 +17,21 @@ from pyarrow import parquet
 
 from clearwell.values.times import INSTANT
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
 ROW_GROUP_EVENTS = 65_536
-"""Rows per row group: small enough that a search for one id reads little."""
+"""Rows per row group of a segment."""
 
 DIGEST_LETTERS = 16
 """So much of a file's SHA-256 is in its name."""
 
 _SAMPLE_EVENTS = 8_192
-_MOSTLY_DIFFERENT = 0.95
+_MOSTLY_DIFFERENT = 0.8
 _MILLISECONDS = pl.Datetime("ms", "UTC")
 _WHOLE_NUMBERS = "DELTA_BINARY_PACKED"
+_ALL_DIFFERENT = {"id": "DELTA_BYTE_ARRAY"}
+"""Ids of events share a beginning and nothing else: it is stored once for each page."""
 
 
 @dataclass(frozen=True)
@@ -35,49 +43,131 @@ class SegmentFile:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the columns of a file are stored. `in_milliseconds` are the instants that have no microseconds.
+
+    They take two bytes less for each event so; every reader has them as the same instants.
+    """
+
+    in_milliseconds: frozenset[str]
+    repeating: frozenset[str]
+
+    @classmethod
+    def of(cls, events: pl.DataFrame) -> Layout:
+        """What suits `events` best. A dictionary is left out where it would hold nearly every row."""
+        exact = {column.name for column in events if column.dtype == INSTANT and in_whole_milliseconds(column)}
+        return cls(frozenset(exact), frozenset(column.name for column in events if _repeats(column)))
+
+    def table(self, events: pl.DataFrame) -> pa.Table:
+        """The events as they are stored."""
+        frame = events.with_columns(pl.col(name).cast(_MILLISECONDS) for name in sorted(self.in_milliseconds))
+        return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def writer(self, sink: io.BytesIO | _Hashing, schema: pa.Schema) -> parquet.ParquetWriter:
+        """What writes tables of this layout to `sink`."""
+        encodings = {item.name: _WHOLE_NUMBERS for item in schema if pa.types.is_integer(item.type)}
+        encodings |= {name: encoding for name, encoding in _ALL_DIFFERENT.items() if name in schema.names}
+        return parquet.ParquetWriter(
+            pa.PythonFile(sink, mode="w"),
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=[name for name in schema.names if name in self.repeating and name not in encodings],
+            column_encoding=encodings,
+            store_schema=False,
+        )
+
+
+def in_whole_milliseconds(instants: pl.Series) -> bool:
+    """Whether none of the instants has microseconds."""
+    return not (instants.to_physical() % 1_000 != 0).any()
+
+
 def write_segment(folder: Path, stem: str, events: pl.DataFrame) -> SegmentFile:
     """Write `events` into `folder`, durably, under a name of `stem` and the file's own hash.
 
     A name never stands for two contents: a file that is there already is the same one. Raises OSError when the disk
     refuses.
     """
-    content = _encoded(events).getbuffer()
+    buffer = io.BytesIO()
+    _write(buffer, [events], Layout.of(events), ROW_GROUP_EVENTS)
+    content = buffer.getbuffer()
     digest = hashlib.sha256(content).hexdigest()
-    name = f"{stem}-{digest[:DIGEST_LETTERS]}.parquet"
+    name = _name(stem, digest)
     aside = folder / f".{name}.part"
     with aside.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(folder / name)
-    sync_folder(folder)
+        _name_durably(file, aside, folder / name)
     return SegmentFile(name, content.nbytes, digest)
 
 
-def _encoded(events: pl.DataFrame) -> io.BytesIO:
-    """The Parquet file of `events`, each column in the encoding that suits its values best.
+def write_parts(
+    folder: Path, stem: str, parts: Iterable[pl.DataFrame], layout: Layout, row_group_events: int
+) -> SegmentFile:
+    """As `write_segment`, for one file of events that come in parts, which all have the same columns."""
+    with NamedTemporaryFile(dir=folder, prefix=f".{stem}-", suffix=".part", delete=False) as file:
+        aside = Path(file.name)
+        try:
+            sink = _Hashing(file)
+            _write(sink, parts, layout, row_group_events)
+            name = _name(stem, sink.digest)
+            _name_durably(file, aside, folder / name)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    return SegmentFile(name, sink.tell(), sink.digest)
 
-    A dictionary is left out where it would hold nearly every row. Instants without microseconds are stored as
-    milliseconds, which takes two bytes less for each; every reader has them as the same instants.
-    """
-    frame = events.with_columns(
-        column.cast(_MILLISECONDS)
-        for column in events
-        if column.dtype == INSTANT and not (column.to_physical() % 1_000 != 0).any()
-    )
-    numbers = {name: _WHOLE_NUMBERS for name, dtype in frame.schema.items() if dtype.is_integer()}
-    buffer = io.BytesIO()
-    parquet.write_table(
-        frame.to_arrow(compat_level=pl.CompatLevel.oldest()),
-        pa.PythonFile(buffer, mode="w"),
-        compression="zstd",
-        compression_level=1,
-        row_group_size=ROW_GROUP_EVENTS,
-        use_dictionary=[column.name for column in frame if column.name not in numbers and _repeats(column)],
-        column_encoding=numbers,
-        store_schema=False,
-    )
-    return buffer
+
+def _write(sink: io.BytesIO | _Hashing, parts: Iterable[pl.DataFrame], layout: Layout, row_group_events: int) -> None:
+    """Write the Parquet file of `parts`, of which there is at least one; a row group never spans two of them."""
+    writer = None
+    for part in parts:
+        for group in part.iter_slices(row_group_events):
+            table = layout.table(group)
+            writer = writer or layout.writer(sink, table.schema)
+            writer.write_table(table)
+    if writer is None:
+        raise AssertionError("a file of no events")
+    writer.close()
+
+
+def _name(stem: str, digest: str) -> str:
+    return f"{stem}-{digest[:DIGEST_LETTERS]}.parquet"
+
+
+def _name_durably(file: IO[bytes], aside: Path, path: Path) -> None:
+    """Give what is written to `file`, which is `aside`, its name, such that both survive a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+class _Hashing(io.RawIOBase):
+    """Passes what is written on to a file, and hashes it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that was written, in hex."""
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._bytes
+
+    def write(self, content: Buffer) -> int:
+        self._hash.update(content)
+        written = self._file.write(content)
+        self._bytes += written
+        return written
 
 
 def _repeats(column: pl.Series) -> bool:

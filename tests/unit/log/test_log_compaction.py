@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from pyarrow import parquet
 
 from clearwell.application import compacting, questions
 from clearwell.application.cutting import CutRequest
@@ -89,16 +90,35 @@ def test_a_log_goes_on_after_compaction(filled: Ledger, creation: Make) -> None:
     assert filled.fault_codes() == set()
 
 
-def test_rows_are_sorted_for_a_search(filled: Ledger) -> None:
-    """Within a file, events that are led by the same property are in the order of its values."""
+def test_rows_are_sorted_for_a_search(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups are cut from the events in the order of their leading values; within one, sequences grow."""
+    monkeypatch.setattr(compaction, "COMPACTED_ROW_GROUP_EVENTS", 3)
     compact(filled)
     with filled.open() as workspace:
         log = workspace.log()
         for file in log.files:
-            keys = pl.read_parquet(log.path(file)).select("property_charge", "sequence").rows()
-            assert keys == sorted(keys)
+            rows = pl.read_parquet(log.path(file)).select("property_charge", "sequence").rows()
+            groups = [rows[start : start + 3] for start in range(0, len(rows), 3)]
+            assert parquet.read_metadata(log.path(file)).num_row_groups == len(groups)
+            assert [sorted(group) for group in groups] == [
+                sorted(rows)[start : start + 3] for start in range(0, len(rows), 3)
+            ]
+            assert all(sequences == sorted(sequences) for sequences in ([row[1] for row in group] for group in groups))
         model = workspace.project_model()
     assert leading_property(model, "charge.creation") == leading_property(model, "charge.release") == "charge"
+
+
+def test_a_large_file_is_made_by_parts(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the sources are read several times, a few events at a time, the file is the same."""
+    names = []
+    for events in (1_000_000, 4):
+        monkeypatch.setattr(compaction, "_EVENTS_AT_ONCE", events)
+        monkeypatch.setattr(compaction, "COMPACTED_ROW_GROUP_EVENTS", 2)
+        with filled.open() as workspace:
+            log = workspace.log()
+            written = compaction.compacted(log, log.files[:7], workspace.known_models())
+        names.append(written.name)
+    assert names[0] == names[1]
 
 
 def test_old_files_stay_while_a_reader_may_want_them(filled: Ledger) -> None:
@@ -170,9 +190,26 @@ def test_damage_is_not_copied(filled: Ledger) -> None:
     assert len(list((filled.data / "log").iterdir())) == 12
 
 
-def test_a_file_that_reads_back_otherwise_is_not_used(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda events: events.head(1),
+        lambda events: pl.concat([events, events.head(1)]),
+        lambda events: pl.concat([events.head(-1), events.head(1)]),
+        lambda events: events.with_columns(sequence=pl.col("sequence") + 1),
+        lambda events: events.with_columns(id=pl.col("id").shift(fill_value="other")),
+        lambda events: events.with_columns(
+            effective_at="occurred_at", occurred_at=pl.col("effective_at").dt.offset_by("1ms")
+        ),
+        lambda events: events.drop("property_business"),
+    ],
+)
+def test_a_file_that_reads_back_otherwise_is_not_used(
+    filled: Ledger, monkeypatch: pytest.MonkeyPatch, change: Callable[[pl.DataFrame], pl.DataFrame]
+) -> None:
     """Where the new file does not hold the same events, the old ones stay."""
-    monkeypatch.setattr(compaction, "_sorted_for_search", lambda frame, _models: frame.head(1))
+    in_order = compaction._by_row_group
+    monkeypatch.setattr(compaction, "_by_row_group", lambda *given: (change(part) for part in in_order(*given)))
     with pytest.raises(StorageError) as caught:
         compact(filled)
     assert caught.value.code == "compaction_differs"

@@ -98,7 +98,10 @@ def test_a_rebuild_gives_the_same_tables(filled: Ledger) -> None:
     assert tables(filled) == before
 
 
-@pytest.mark.parametrize("place", ["UPDATE progress", "MERGE INTO reservoirs", "INSERT INTO open_accounts", "MERGE INTO episode_hours"])
+PLACES = ["UPDATE progress", "MERGE INTO reservoirs", "INSERT INTO open_accounts", "MERGE INTO episode_hours"]
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_batch_is_applied_whole_or_not_at_all(
     filled: Ledger, creation: Make, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
