@@ -32,15 +32,14 @@ class CutRequest:
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """The books at a cut: the relations of `projections.cuts`, `windows` and `business_windows` on the connection."""
+class Known:
+    """The log as it is read at a cut: by the model in force then (`model`), its events by the ones of their time."""
 
     cut: Cut
     model: Model
     models: KnownModels
     time_zone: str
     log: LogReader
-    store: ProjectionStore
     decryption: Decryption
 
     @property
@@ -49,22 +48,43 @@ class Evaluated:
         return sorted({name for model in self.models.values() for name in model.personal_names})
 
 
+@dataclass(frozen=True)
+class Evaluated(Known):
+    """The books at a cut: the relations of `projections.cuts`, `windows` and `business_windows` on the connection."""
+
+    store: ProjectionStore
+
+
+def known_at(workspace: Workspace, request: CutRequest) -> Known:
+    """What there is to read at a cut, without the books. Raises as `books_at` does."""
+    periods = _periods(workspace)
+    return _known(workspace, request, periods, workspace.log())
+
+
 @contextmanager
 def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
     """Evaluate the projections at a cut. Raises UsageError for an unreadable cut, and when the ledger is empty."""
+    periods = _periods(workspace)
+    with projections(workspace) as projected:
+        known = _known(workspace, request, periods, projected.log)
+        evaluate_at(projected.store, known.log, known.models, known.cut)
+        evaluated = Evaluated(**known.__dict__, store=projected.store)
+        _put_windows(evaluated)
+        yield evaluated
+
+
+def _periods(workspace: Workspace) -> list[ModelPeriod]:
+    """The models' periods, of which there is one at least; tells of flows that wait."""
     periods = workspace.periods()
     require_ledger(periods)
     _tell_of_waiting_flows(workspace, periods[-1])
-    models = workspace.known_models()
-    with projections(workspace) as projected:
-        store, log = projected.store, projected.log
-        cut = resolve_cut(request, log, periods, workspace.clock())
-        period = _in_force_at(periods, cut)
-        model = models[period.version]
-        evaluate_at(store, log, models, cut)
-        evaluated = Evaluated(cut, model, models, period.time_zone, log, store, workspace.decryption)
-        _put_windows(evaluated)
-        yield evaluated
+    return periods
+
+
+def _known(workspace: Workspace, request: CutRequest, periods: Sequence[ModelPeriod], log: LogReader) -> Known:
+    cut = resolve_cut(request, log, periods, workspace.clock())
+    period, models = _in_force_at(periods, cut), workspace.known_models()
+    return Known(cut, models[period.version], models, period.time_zone, log, workspace.decryption)
 
 
 def resolve_cut(request: CutRequest, log: LogReader, periods: Sequence[ModelPeriod], now: datetime) -> Cut:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import polars as pl
 
-from clearwell.application.cutting import CutRequest, Evaluated, books_at
+from clearwell.application.cutting import CutRequest, Known, known_at
 from clearwell.application.questions import properties_of
-from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import AccountReference, AccountType, EventType, Model, PropertyValue
 from clearwell.ledger.fold import EPISODE_SCHEMA, fold
-from clearwell.ledger.posting import post
+from clearwell.ledger.posting import account_key_expression, post
 from clearwell.ledger.views import quoted_name, quoted_text
+from clearwell.log.search import Alternative, Condition, found_by
 from clearwell.values import columns
 from clearwell.values.accounts import account_values
 from clearwell.values.cuts import Cut
@@ -46,61 +47,43 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
     from. Each further step takes the events that touch a clearing account found before. Personal values are decrypted.
     Raises UsageError for a property that no model knows, and for a personal one that cannot be searched for.
     """
-    with books_at(workspace, request) as books, reading(books.log):
-        finder = _Finder(books)
-        condition = " AND ".join(_carries(books, name, value) for name, value in values.items())
-        found = finder.events(condition, step=1)
-        expanded: set[tuple[str, str]] = set()
-        for step in range(2, steps + 1):
-            accounts = _clearing_accounts(books, found) - expanded
-            if not accounts or finder.truncated:
-                break
-            expanded |= finder.bounded(accounts)
-            touching = finder.events(_touches(books.models, expanded), step=step)
-            fresh = touching.join(found, on="sequence", how="anti") if not found.is_empty() else touching
-            found = pl.concat([found, fresh], how="diagonal").sort("sequence")
-        entries = _entries(books, found)
+    books = known_at(workspace, request)
+    finder = _Finder(books)
+    found = finder.events([_carries(books, name, value) for name, value in values.items()], step=1)
+    expanded: set[tuple[str, str]] = set()
+    for step in range(2, steps + 1):
+        accounts = _clearing_accounts(books, found) - expanded
+        if not accounts or finder.truncated:
+            break
+        expanded |= finder.bounded(accounts)
+        touching = finder.events([_touches(books.models, expanded)], step=step)
+        fresh = touching.join(found, on="sequence", how="anti") if not found.is_empty() else touching
+        found = pl.concat([found, fresh], how="diagonal").sort("sequence")
+    entries = _entries(books, found)
 
-        def complete(account_type: AccountType, key: str) -> bool:
-            """Whether every event of the account is here: it was searched for, or it carries the traced values."""
-            own = properties_of(account_type, key)
-            searched = (account_type.name, key) in expanded or values.items() <= own.items()
-            return searched and not finder.truncated
+    def complete(account_type: AccountType, key: str) -> bool:
+        """Whether every event of the account is here: it was searched for, or it carries the traced values."""
+        own = properties_of(account_type, key)
+        searched = (account_type.name, key) in expanded or values.items() <= own.items()
+        return searched and not finder.truncated
 
-        accounts_found = _accounts(books, entries, complete)
-        return Trace(books.cut, _events(books, found, entries), accounts_found, finder.truncated)
+    accounts_found = _accounts(books, entries, complete)
+    return Trace(books.cut, _events(books, found, entries), accounts_found, finder.truncated)
 
 
 class _Finder:
-    """Searches the log's segments up to the cut, and remembers when it had to stop short."""
+    """Searches the log up to the cut, and remembers when it had to stop short."""
 
-    def __init__(self, books: Evaluated) -> None:
+    def __init__(self, books: Known) -> None:
         self._books = books
         self.truncated = ""
-        log = books.log
-        paths = ", ".join(quoted_text(str(log.path(item))) for item in log.covering(1, books.cut.sequence))
-        self._query = f"SELECT * FROM read_parquet([{paths}], union_by_name = true)" if paths else ""
-        self._columns: set[str] = set()
-        if paths:
-            described = books.store.connection.execute(f"DESCRIBE {self._query}").fetchall()
-            self._columns = {row[0] for row in described}
 
-    def events(self, condition: str, step: int) -> pl.DataFrame:
-        """The events up to the cut for which `condition` holds, in log order, with the `step` they were found in."""
-        if not self._query:
-            return pl.DataFrame(schema={"sequence": pl.Int64})
-        missing = sorted({name for name in _mentioned(self._books.models.values()) if name not in self._columns})
-        absent = "".join(f", NULL::VARCHAR AS {quoted_name(name)}" for name in missing)
-        table = self._books.store.connection.execute(
-            f"SELECT * FROM (SELECT *{absent} FROM ({self._query})) WHERE ({condition}) AND sequence <= $sequence "
-            f"AND effective_at <= $effective_at ORDER BY sequence LIMIT {MOST_EVENTS + 1}",
-            {"sequence": self._books.cut.sequence, "effective_at": self._books.cut.effective_at},
-        ).to_arrow_table()
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        if frame.height > MOST_EVENTS:
+    def events(self, condition: Condition, step: int) -> pl.DataFrame:
+        """The events up to the cut that meet `condition`, in log order, with the `step` they were found in."""
+        found = found_by(self._books.log, condition, self._books.cut, MOST_EVENTS + 1)
+        if found.height > MOST_EVENTS:
             self.truncated = f"more than {MOST_EVENTS} events match: only the first are shown"
-        return frame.head(MOST_EVENTS).drop(missing).with_columns(pl.lit(step).alias("step"))
+        return found.head(MOST_EVENTS).with_columns(pl.lit(step).alias("step"))
 
     def bounded(self, accounts: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """At most `MOST_ACCOUNTS` of the accounts."""
@@ -109,37 +92,52 @@ class _Finder:
         return set(sorted(accounts)[:MOST_ACCOUNTS])
 
 
-def _mentioned(models: Iterable[Model]) -> set[str]:
-    return {columns.OTHER_PROPERTIES} | {
-        columns.property_column(name) for model in models for name in model.property_names
-    }
-
-
-def _carries(books: Evaluated, name: str, value: str) -> str:
-    """The condition that an event has `value` in the property `name`, or in one that an account's `name` comes from."""
-    models, wanted = books.models, quoted_text(value)
-    known = any(name in model.property_names for model in models.values())
-    own = quoted_name(columns.property_column(name))
-    conditions = {f"{own} IN ({', '.join(map(quoted_text, _stored_texts(books, name, value)))})"} if known else set()
-    if known and not all(name in model.property_names for model in models.values()):
+def _carries(books: Known, name: str, value: str) -> list[Alternative]:
+    """How an event has `value`: in the property `name`, or in one that an account's `name` comes from."""
+    models, column = books.models, columns.property_column(name)
+    declared = [name in model.property_names for model in models.values()]
+    known, alternatives = any(declared), []
+    if known:
+        alternatives.append(_having({column: _stored_texts(books, name, value)}))
+    if known and not all(declared):
         # An event from before the property was declared has it among the others.
-        other = f"json_extract_string({columns.OTHER_PROPERTIES}, {quoted_text('$.' + quoted_name(name))})"
-        conditions.add(f"({own} IS NULL AND {other} = {wanted})")
+        among = _among_others(name).eq(value) & pl.col(column).is_null()
+        alternatives.append(Alternative(among, {columns.OTHER_PROPERTIES: None}))
     for version, model in models.items():
         for event in model.event_types.values():
-            for item in _sources_of(model, event, name) - {PropertyValue("property", name)}:
+            for item in sorted(_sources_of(model, event, name) - {PropertyValue("property", name)}, key=str):
                 known = True
                 if item.source == "property":
-                    conditions.add(f"({_of(event, version)} AND {_value(item)} = {wanted})")
+                    alternatives.append(_having(_of(event, version) | {columns.property_column(item.value): [value]}))
                 elif item.value == value:
-                    conditions.add(f"({_of(event, version)})")
+                    alternatives.append(_having(_of(event, version)))
     if not known:
         names = sorted({item for model in models.values() for item in model.property_names})
         raise UsageError("property_unknown", f"expected a property of {', '.join(names)}, found {name!r}")
-    return "(" + (" OR ".join(sorted(conditions)) or "false") + ")"
+    return alternatives
 
 
-def _stored_texts(books: Evaluated, name: str, value: str) -> list[str]:
+def _having(texts: Mapping[str, Sequence[str]]) -> Alternative:
+    """That each of these columns has one of its texts."""
+    return Alternative(pl.all_horizontal(pl.col(name).is_in(list(own)) for name, own in texts.items()), texts)
+
+
+def _among_others(name: str) -> pl.Expr:
+    """The value of an undeclared property as text."""
+    path = "$." + quoted_name(name)
+
+    def extracted(others: pl.Series) -> pl.Series:
+        with duckdb.connect() as connection:
+            connection.register("events", pl.DataFrame({"others": others}).to_arrow())
+            query = f"SELECT json_extract_string(others, {quoted_text(path)}) AS value FROM events"
+            frame = pl.from_arrow(connection.execute(query).to_arrow_table())
+        assert isinstance(frame, pl.DataFrame)
+        return frame["value"]
+
+    return pl.col(columns.OTHER_PROPERTIES).map_batches(extracted, return_dtype=pl.String)
+
+
+def _stored_texts(books: Known, name: str, value: str) -> list[str]:
     """The texts as which the log may hold the value of an event property."""
     personal = [item for model in books.models.values() for item in model.personal_properties if item.name == name]
     others = sorted({item.subject for item in personal if item.subject is not None})
@@ -149,13 +147,9 @@ def _stored_texts(books: Evaluated, name: str, value: str) -> list[str]:
     return books.decryption.search_texts(name, value) if personal else [value]
 
 
-def _of(event: EventType, version: str) -> str:
-    """The condition that an event is of this type as this version of the model has it."""
-    return f"type = {quoted_text(event.name)} AND model_version = {quoted_text(version)}"
-
-
-def _value(item: PropertyValue) -> str:
-    return quoted_text(item.value) if item.source == "constant" else quoted_name(columns.property_column(item.value))
+def _of(event: EventType, version: str) -> dict[str, Sequence[str]]:
+    """What the columns of an event of this type have, as this version of the model has it."""
+    return {"type": [event.name], "model_version": [version]}
 
 
 def _sources_of(model: Model, event: EventType, name: str) -> set[PropertyValue]:
@@ -174,29 +168,33 @@ def _references(event: EventType) -> list[AccountReference]:
     return [side for move in event.moves for side in (move.source, move.destination)]
 
 
-def _touches(models: Mapping[str, Model], accounts: set[tuple[str, str]]) -> str:
-    """The condition that a move of the event names one of the accounts."""
-    conditions = set()
+def _touches(models: Mapping[str, Model], accounts: set[tuple[str, str]]) -> list[Alternative]:
+    """How a move of an event names one of the accounts."""
+    alternatives = []
     for version, model in models.items():
         for event in model.event_types.values():
-            for reference in _references(event):
-                keys = [key for name, key in accounts if name == reference.account_type]
-                for key in keys:
-                    tests = [_of(event, version)]
-                    for item, value in zip(reference.values, account_values(key, len(reference.values)), strict=True):
-                        tests.append(f"{_value(item)} = {quoted_text(value)}")
-                    conditions.add(f"({' AND '.join(tests)})")
-    return " OR ".join(sorted(conditions)) or "false"
+            for reference in sorted(set(_references(event)), key=str):
+                keys = sorted(key for name, key in accounts if name == reference.account_type)
+                if keys:
+                    own = _having(_of(event, version))
+                    named = account_key_expression(reference.values).is_in(keys)
+                    needs = dict(own.needs)
+                    for place, item in enumerate(reference.values):
+                        if item.source == "property":
+                            texts = {account_values(key, len(reference.values))[place] for key in keys}
+                            needs[columns.property_column(item.value)] = texts
+                    alternatives.append(Alternative(own.expression & named, needs))
+    return alternatives
 
 
-def _entries(books: Evaluated, found: pl.DataFrame) -> pl.DataFrame:
+def _entries(books: Known, found: pl.DataFrame) -> pl.DataFrame:
     if found.is_empty():
         return pl.DataFrame(schema={"sequence": pl.Int64, "account_type": pl.String, "account": pl.String})
     posted = post(found.drop("step"), books.models)
     return pl.concat([posted.clearing, posted.reservoir]).sort("sequence", "entry_index")
 
 
-def _clearing_accounts(books: Evaluated, found: pl.DataFrame) -> set[tuple[str, str]]:
+def _clearing_accounts(books: Known, found: pl.DataFrame) -> set[tuple[str, str]]:
     entries = _entries(books, found)
     return {
         (name, key)
@@ -205,7 +203,7 @@ def _clearing_accounts(books: Evaluated, found: pl.DataFrame) -> set[tuple[str, 
     }
 
 
-def _events(books: Evaluated, found: pl.DataFrame, entries: pl.DataFrame) -> list[dict[str, Any]]:
+def _events(books: Known, found: pl.DataFrame, entries: pl.DataFrame) -> list[dict[str, Any]]:
     by_event: dict[int, list[dict[str, Any]]] = {}
     for entry in entries.iter_rows(named=True):
         declared = books.model.account_types[entry["account_type"]]
@@ -221,7 +219,7 @@ def _events(books: Evaluated, found: pl.DataFrame, entries: pl.DataFrame) -> lis
     return [_event(row, by_event.get(row["sequence"], [])) for row in readable.iter_rows(named=True)]
 
 
-def _readable(books: Evaluated, found: pl.DataFrame) -> pl.DataFrame:
+def _readable(books: Known, found: pl.DataFrame) -> pl.DataFrame:
     """The events with their personal values decrypted."""
     for name in books.personal_names:
         column = columns.property_column(name)
@@ -264,7 +262,7 @@ def _event(row: Mapping[str, Any], entries: list[dict[str, Any]]) -> dict[str, A
 
 
 def _accounts(
-    books: Evaluated, entries: pl.DataFrame, complete: Callable[[AccountType, str], bool]
+    books: Known, entries: pl.DataFrame, complete: Callable[[AccountType, str], bool]
 ) -> list[dict[str, Any]]:
     """The accounts of the entries: what these events moved there, and the balance where that is all there is."""
     if entries.is_empty():

@@ -13,6 +13,7 @@ import polars as pl
 from polars import selectors
 
 from clearwell.errors import StorageError
+from clearwell.log.footers import Footers
 from clearwell.log.manifest import Compaction, LogFile, Segment, current_files
 from clearwell.log.retention import Hold
 from clearwell.values.times import INSTANT, stored_text
@@ -26,7 +27,7 @@ _INSTANTS = ("effective_at", "occurred_at", "recorded_at")
 class LogReader:
     """The log as a manifest describes it. Later segments are not seen: a reader is a point in time.
 
-    `hold` keeps the reader's files from being removed, for as long as the reader lives.
+    `hold` keeps the reader's files from being removed, for as long as the reader lives. `footers` may be shared.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class LogReader:
         segments: Sequence[Segment],
         compactions: Sequence[Compaction] = (),
         hold: Hold | None = None,
+        footers: Footers | None = None,
     ) -> None:
         self.folder = folder
         self.segments = tuple(segments)
         self.files = tuple(current_files(segments, compactions))
         self._compactions = tuple(compactions)
         self._hold = hold
+        self.footers = footers or Footers()
 
     @property
     def last_sequence(self) -> int:
@@ -56,7 +59,7 @@ class LogReader:
         return self._of([*self.segments, segment])
 
     def _of(self, segments: Sequence[Segment]) -> LogReader:
-        return LogReader(self.folder, segments, self._compactions, self._hold)
+        return LogReader(self.folder, segments, self._compactions, self._hold, self.footers)
 
     def path(self, file: LogFile) -> Path:
         """Where a file of the log is."""
@@ -94,7 +97,7 @@ class LogReader:
         try:
             digest = file_sha256(self.path(file))
         except OSError as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
         if digest != file.sha256:
             raise StorageError(
                 "segment_changed",
@@ -115,14 +118,14 @@ class LogReader:
         try:
             return scan.collect_schema()
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
 
     def collected(self, file: LogFile, scan: pl.LazyFrame) -> pl.DataFrame:
         """What `scan`, of the file, gives. Raises StorageError when the file is missing or damaged."""
         try:
             return scan.collect()
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
 
     def after(
         self, sequence: int, columns: Sequence[str] | None = None, without: Sequence[str] = ()
@@ -185,7 +188,8 @@ class LogReader:
         return sequence
 
 
-def _unreadable(file: LogFile, error: Exception) -> StorageError:
+def unreadable(file: LogFile, error: Exception) -> StorageError:
+    """What to raise for an error about a file of the log."""
     return StorageError(
         "segment_unreadable", f"{file.name} of the log cannot be read: {error}. Run `clearwell verify`."
     )

@@ -1,0 +1,154 @@
+"""Finds the events that meet a condition, reading little: first the columns of the condition, where the row groups'
+ranges do not rule it out, then all columns where it holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
+
+from clearwell.log.footers import Footer
+from clearwell.log.manifest import LogFile
+from clearwell.log.reader import LogReader, unreadable, with_instants
+from clearwell.values.cuts import Cut
+from clearwell.values.times import INSTANT
+
+_ROWS_AT_ONCE = 262_144
+_PLACE = pl.Schema({"sequence": pl.Int64(), "group": pl.Int32(), "row": pl.Int32()})
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One way to meet a condition: that `expression` holds, for which each column of `needs` must have one of its texts.
+
+    With None for the texts it must have any value. A column that a file lacks is null in `expression`.
+    """
+
+    expression: pl.Expr
+    needs: Mapping[str, Collection[str] | None]
+
+
+Condition = Sequence[Sequence[Alternative]]
+"""Met when of each member one alternative holds."""
+
+
+def found_by(log: LogReader, condition: Condition, cut: Cut, most: int) -> pl.DataFrame:
+    """The first `most` events up to the cut that meet the condition, in order of sequence, with every column they have.
+
+    Raises StorageError when a file is missing or damaged.
+    """
+    found = [pl.DataFrame(schema={"sequence": pl.Int64})]
+    searches = [_Search(log, file, condition, cut, most) for file in log.covering(1, cut.sequence)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        chosen = []
+        for search, places in zip(searches, [pool.submit(item.places) for item in searches], strict=True):
+            # Files follow each other in sequence: what is found in later ones comes later.
+            if most and not (own := places.result().head(most)).is_empty():
+                chosen.append(pool.submit(search.events, own))
+                most -= own.height
+            if not most:
+                places.cancel()
+        found += [events.result() for events in chosen]
+    return pl.concat(found, how="diagonal").sort("sequence")
+
+
+class _Search:
+    """The search of one file."""
+
+    def __init__(self, log: LogReader, file: LogFile, condition: Condition, cut: Cut, most: int) -> None:
+        self._log, self._file, self._condition, self._cut, self._most = log, file, condition, cut, most
+        self._met = pl.all_horizontal(
+            pl.any_horizontal(pl.lit(value=False), *(item.expression for item in member)) for member in condition
+        )
+
+    def places(self) -> pl.DataFrame:
+        """Where the first events are that meet the condition, by `_PLACE`, in order of sequence."""
+        found = pl.DataFrame(schema=_PLACE)
+        with self._opened() as (reader, footer):
+            for groups in _runs(footer, sorted(_row_groups(footer, self._condition))):
+                placed = self._placed(reader, footer, groups)
+                if not placed.is_empty():
+                    found = pl.concat([found, placed]).sort("sequence").head(self._most)
+        return found
+
+    def events(self, places: pl.DataFrame) -> pl.DataFrame:
+        """The events at these places, with all columns of the file, in no order."""
+        with self._opened() as (reader, _footer):
+            tables = [
+                reader.read_row_group(int(str(group)), use_threads=False).take(own["row"].to_arrow())
+                for (group,), own in places.partition_by("group", as_dict=True).items()
+            ]
+            return with_instants(_frame(pa.concat_tables(tables)).lazy()).collect()
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[parquet.ParquetFile, Footer]]:
+        path = self._log.path(self._file)
+        try:
+            footer = self._log.footers.of(path)
+            with parquet.ParquetFile(path, metadata=footer.metadata) as reader:
+                yield reader, footer
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(self._file, error) from error
+
+    def _placed(self, reader: parquet.ParquetFile, footer: Footer, groups: Sequence[int]) -> pl.DataFrame:
+        """Where in some row groups the events are that meet the condition."""
+        names = set(self._met.meta.root_names())
+        frame = _frame(reader.read_row_groups(groups, columns=sorted(names & set(footer.columns)), use_threads=False))
+        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in sorted(names - set(footer.columns))]
+        rows = frame.with_columns(absent).select(pl.arg_where(self._met)).to_series()
+        if rows.is_empty():
+            return pl.DataFrame(schema=_PLACE)
+        sizes = [footer.metadata.row_group(group).num_rows for group in groups]
+        numbers = pl.DataFrame(
+            {
+                "group": pl.Series(groups, dtype=pl.Int32).repeat_by(pl.Series(sizes)).explode(),
+                "row": pl.concat([pl.int_range(size, dtype=pl.Int32, eager=True) for size in sizes]),
+            }
+        )
+        times = _frame(reader.read_row_groups(groups, columns=["sequence", "effective_at"], use_threads=False))
+        within = (pl.col("sequence") <= min(self._cut.sequence, self._file.last_sequence)) & (
+            pl.col("effective_at").cast(INSTANT) <= self._cut.effective_at
+        )
+        return pl.concat([times, numbers], how="horizontal")[rows].filter(within).select(*_PLACE)
+
+
+def _row_groups(footer: Footer, condition: Condition) -> set[int]:
+    """The row groups that may have an event that meets the condition; misses none."""
+    possible = [
+        set().union(*(_all_of(footer.holding(name, texts) for name, texts in item.needs.items()) for item in member))
+        for member in condition
+    ]
+    return _all_of(possible)
+
+
+def _all_of(sets: Iterable[set[int]]) -> set[int]:
+    first, *others = sets
+    return first.intersection(*others)
+
+
+def _runs(footer: Footer, groups: Sequence[int]) -> Iterator[list[int]]:
+    """The row groups, by as many as are read at once."""
+    some: list[int] = []
+    rows = 0
+    for group in groups:
+        own = footer.metadata.row_group(group).num_rows
+        if some and rows + own > _ROWS_AT_ONCE:
+            yield some
+            some, rows = [], 0
+        some.append(group)
+        rows += own
+    if some:
+        yield some
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
