@@ -171,7 +171,7 @@ def _first_rows(ledger: Ledger, path: Path) -> tuple[dict[str, Any], str]:
 
     with ledger.open() as workspace:
         options = ReadOptions(batch_rows=500_000, record_bytes=1_000_000, folder=ledger.folder, variables={})
-        batches = read(file_input(str(path)), workspace.project_model(), options)
-        sizes = [batch.records.estimated_size() for batch, _ in islice(batches, 3)]
+        batches = read([file_input(str(path))], workspace.project_model(), options)
+        sizes = [batch.records.estimated_size() for _, batch, _ in islice(batches, 3)]
     assert max(sizes) < 600 * MEGABYTE
     return {}, ""

@@ -94,7 +94,7 @@ def test_a_writer_that_was_overtaken(ledger: Ledger, creations: Creations) -> No
     with ledger.open() as workspace, writing(workspace) as lease:
         model, door = ingesting.open_door(workspace, lease)
         options = ReadOptions(batch_rows=10, record_bytes=10_000, folder=ledger.folder, variables={})
-        ((batch, _),) = read(file_input(str(path)), model, options)
+        ((_, batch, _),) = read([file_input(str(path))], model, options)
         ledger.clock.advance(minutes=5)
         assert ledger.ingest(*second).accepted == 3
         with pytest.raises(StorageError) as caught:

@@ -57,11 +57,10 @@ def ingest(
     with writing(workspace) as lease, following(workspace) as follower:
         since = _beginning(workspace, chosen[0], options) if imports else None
         model, door = open_door(workspace, lease, imports=imports, since=since)
-        for item in chosen:
-            for batch, share in read(item, model, options):
-                for part in at_most(batch, settings.batch_events):
-                    total += take(follower, door, part)
-                report(item, share, len(batch.lines))
+        for item, batch, share in read(chosen, model, options):
+            for part in at_most(batch, settings.batch_events):
+                total += take(follower, door, part)
+            report(item, share, len(batch.lines))
     return total
 
 
@@ -71,7 +70,7 @@ def _beginning(workspace: Workspace, first: Input, options: ReadOptions) -> date
         raise UsageError("import_from_pipe", "expected files or sources to import, for their beginning is read twice")
     if workspace.log().segments:
         return None
-    for batch, _share in read(first, workspace.project_model(), options):
+    for _input, batch, _share in read([first], workspace.project_model(), options):
         if columns.RECORDED_AT in batch.records.columns:
             earliest = to_instants(batch.records[columns.RECORDED_AT]).min()
             return earliest - timedelta(microseconds=1) if isinstance(earliest, datetime) else None

@@ -9,11 +9,10 @@ import select
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -24,6 +23,7 @@ from clearwell.ingest import tables
 from clearwell.ingest.batches import Batch
 from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
 from clearwell.ledger.views import quoted_name
+from clearwell.log.ahead import one_ahead
 from clearwell.values import columns
 
 FORMATS = {
@@ -41,7 +41,6 @@ FORMATS = {
 
 STANDARD_INPUT = "-"
 
-Item = TypeVar("Item")
 
 _PAUSE_SECONDS = 0.2
 _WAIT_SECONDS = 1.0
@@ -108,29 +107,23 @@ class ReadOptions:
     earlier_amounts: tuple[str, ...] = ()
 
 
-def read(source: Input, model: Model, options: ReadOptions) -> Iterator[tuple[Batch, float]]:
-    """Yield the batches of an input, each with the share of the input that has been read (0 where nobody can know).
+def read(inputs: Sequence[Input], model: Model, options: ReadOptions) -> Iterator[tuple[Input, Batch, float]]:
+    """Yield the batches of the inputs, each with its input and the share of it that has been read (0 where unknown).
 
-    While one is in use, the next is read, in a thread; but standard input only when somebody asks for it.
-    Raises DataError when it is not in its format, when a source's SQL fails, or when a file it reads is absent.
+    While one is in use, the next is read, in a thread; but with standard input, only when somebody asks for it.
+    Raises DataError when an input is not in its format, when a source's SQL fails, or when a file it reads is absent.
     """
-    batches = _read(source, model, options)
-    for batch, share in batches if source.name == STANDARD_INPUT else _one_ahead(batches):
-        if source.format != "ndjson" and not batch.records.is_empty():
-            _require_fitting(source, batch, options)
-        yield batch, share
+    waits = any(item.name == STANDARD_INPUT for item in inputs)
+    batches = _read_each(inputs, model, options)
+    yield from batches if waits else one_ahead(batches)
 
 
-def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, of which one is made ready, in a thread, while the one before it is in use.
-
-    What goes wrong with an item is raised in its place; who stops early waits for the one that is being made.
-    """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading") as thread:
-        following = thread.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = thread.submit(next, items, None)
-            yield item
+def _read_each(inputs: Sequence[Input], model: Model, options: ReadOptions) -> Iterator[tuple[Input, Batch, float]]:
+    for source in inputs:
+        for batch, share in _read(source, model, options):
+            if source.format != "ndjson" and not batch.records.is_empty():
+                _require_fitting(source, batch, options)
+            yield source, batch, share
 
 
 def _require_fitting(source: Input, batch: Batch, options: ReadOptions) -> None:

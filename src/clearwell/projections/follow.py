@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import polars as pl
 
 from clearwell.flows.model import Model
-from clearwell.ledger.posting import NOT_POSTED, post
+from clearwell.ledger.posting import NOT_POSTED, Posted, post
+from clearwell.log.ahead import one_ahead
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 
@@ -26,11 +27,17 @@ def follow(
     `models` holds every model version in the log; `report` is told the events done, batch by batch.
     """
     total = 0
-    for events in _batches(log, store.applied_sequence):
-        store.apply(post(events, models), int(events["sequence"][0]), int(events["sequence"][-1]))
-        total += events.height
-        report(events.height)
+    for posted, first, last in one_ahead(_posted(log, models, store.applied_sequence)):
+        store.apply(posted, first, last)
+        total += last - first + 1
+        report(last - first + 1)
     return total
+
+
+def _posted(log: LogReader, models: Mapping[str, Model], after: int) -> Iterator[tuple[Posted, int, int]]:
+    """The entries of each batch of events, and the sequences that it begins and ends with."""
+    for events in _batches(log, after):
+        yield post(events, models), int(events["sequence"][0]), int(events["sequence"][-1])
 
 
 def _batches(log: LogReader, after: int) -> Iterator[pl.DataFrame]:

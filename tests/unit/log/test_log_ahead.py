@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clearwell.ingest.inputs import _one_ahead
+from clearwell.log.ahead import one_ahead
 
 
 def threads() -> list[str]:
@@ -26,7 +26,7 @@ def test_items_come_in_order_and_one_is_made_ahead() -> None:
             made[number].set()
             yield number
 
-    for number in _one_ahead(numbers()):
+    for number in one_ahead(numbers()):
         if number < 4:
             assert made[number + 1].wait(60)
         assert begun == list(range(1, min(number + 1, 4) + 1))
@@ -40,7 +40,7 @@ def test_an_error_comes_after_what_was_before_it() -> None:
         yield 1
         raise ValueError("broken")
 
-    items = _one_ahead(broken())
+    items = one_ahead(broken())
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken"):
         next(items)
@@ -49,7 +49,7 @@ def test_an_error_comes_after_what_was_before_it() -> None:
 
 def test_who_stops_early_leaves_no_thread() -> None:
     """Closing the iterator ends its thread, though there was more to read."""
-    items = _one_ahead(iter(range(1, 100)))
+    items = one_ahead(iter(range(1, 100)))
     assert next(items) == 1
     items.close()  # type: ignore[attr-defined]
     assert not threads()
