@@ -38,10 +38,10 @@ def test_stored_runs_are_used_again(filled: Ledger, creation: Make, monkeypatch:
     read: list[int] = []
     after = LogReader.after
 
-    def counted(self: LogReader, sequence: int, columns: Any = None) -> Any:
+    def counted(self: LogReader, sequence: int, columns: Any = None, without: Any = ()) -> Any:
         if columns:
             read.append(sequence)
-        return after(self, sequence, columns)
+        return after(self, sequence, columns, without)
 
     monkeypatch.setattr(LogReader, "after", counted)
     receipt = filled.ingest(*(creation(id=f"e{number}") for number in range(31)))
