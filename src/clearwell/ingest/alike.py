@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from clearwell.ingest.blocks import Block, Places
-from clearwell.ingest.forms import Form, Layout, Mask, Words, layout, piece_of
+from clearwell.ingest.forms import Form, Layout, Mask, Words, layout, outline, piece_of
 from clearwell.values import columns
 
 MOST_FORMS = 256
@@ -122,12 +122,14 @@ class AlikeReader:
         None of the lines may have a fault: then no line of their forms has one.
         """
         before = len(self._known)
+        seen: set[bytes] = set()
         for line, record in zip(lines, records.iter_rows(named=True), strict=True):
-            plan = layout(line) if len(self._known) < MOST_FORMS else None
-            if plan and plan.fixed not in self._known:
-                known = self._examined(line, plan, record)
-                if known:
-                    self._known[plan.fixed] = known
+            drawn = outline(line)
+            plan = layout(line) if drawn not in seen and len(self._known) < MOST_FORMS else None
+            known = self._examined(line, plan, record) if plan else None
+            if plan and known:
+                seen.add(drawn)
+                self._known.setdefault(plan.fixed, known)
         return len(self._known) - before
 
     def _examined(self, line: bytes, plan: Layout, record: Mapping[str, str | None]) -> _Known | None:

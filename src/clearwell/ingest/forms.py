@@ -25,6 +25,7 @@ INLINE_BYTES = 12
 """A view (Arrow's string view) of at most so many bytes has them inside; a longer one has four, and where all are."""
 
 _TOKEN = re.compile(rb'"(?P<text>[^"]*)"(?P<colon>\s*:)?|(?P<sign>[{}\[\]:,])|(?P<literal>[^\s"{}\[\]:,]+)')
+_VALUE = re.compile(rb'("[^"]*"\s*:)|"[^"]*"|-?[0-9]+')
 _WHOLE_NUMBER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
 _MOST_DIGITS = 16
 _LITERALS = (b"null", b"true", b"false")
@@ -57,6 +58,11 @@ class Layout:
     literals: tuple[tuple[tuple[str, ...], int, str], ...]
     quotes: int
     fixed: tuple[bytes, ...]
+
+
+def outline(line: bytes) -> bytes:
+    """The line with every text empty and every run of digits 0: quickly made, and the same for lines of one form."""
+    return _VALUE.sub(lambda found: found[1] or (b'""' if found[0].startswith(b'"') else b"0"), line)
 
 
 def layout(line: bytes) -> Layout | None:

@@ -43,7 +43,8 @@ _BLANK = " \t\r\n"
 _MOST_LESSONS = 2
 _FEWEST_TO_LEARN = 64
 _SHARE_TO_LEARN = 16
-_SAMPLE_LINES = 256
+_SAMPLE_LINES = 512
+_SAMPLE_RUN = 32
 _MOST_IN_VAIN = 3
 
 _WHITE_SPACE = np.frombuffer(_BLANK.encode(), dtype=np.uint8)
@@ -402,8 +403,12 @@ def _raw(block: Block, positions: Sequence[int]) -> list[bytes]:
 
 
 def _sample(places: Places) -> Places:
-    """Some of the places, at even distances."""
-    return places[:: len(places) // _SAMPLE_LINES + 1]
+    """Some of the places: runs of neighbours at even distances, since kinds of lines may come in turns."""
+    if len(places) <= _SAMPLE_LINES:
+        return places
+    starts = np.linspace(0, len(places) - _SAMPLE_RUN, _SAMPLE_LINES // _SAMPLE_RUN, dtype=np.int64)
+    chosen: Places = places[(starts[:, None] + np.arange(_SAMPLE_RUN)).ravel()]
+    return chosen
 
 
 def _key_faults(marked: pl.DataFrame, texts: pl.Series, shapes: Sequence[_Shape]) -> pl.DataFrame:
