@@ -43,7 +43,7 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
     require_ledger(workspace.periods())
     with writing(workspace) as lease:
         require_whole_log(workspace)
-        log = workspace.log()
+        log = workspace.log(anew=True)
         _require_unbroken_chain(log)
         seal(workspace)
         before = len(log.files)

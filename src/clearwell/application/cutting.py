@@ -83,7 +83,7 @@ def _periods(workspace: Workspace) -> list[ModelPeriod]:
 
 def _known(workspace: Workspace, request: CutRequest, periods: Sequence[ModelPeriod], log: LogReader) -> Known:
     cut = resolve_cut(request, log, periods, workspace.clock())
-    period, models = _in_force_at(periods, cut), workspace.known_models()
+    period, models = _in_force_at(periods, cut), workspace.known_models(periods)
     return Known(cut, models[period.version], models, period.time_zone, log, workspace.decryption)
 
 

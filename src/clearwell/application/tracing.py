@@ -119,7 +119,11 @@ def _carries(books: Known, name: str, value: str) -> list[Alternative]:
 
 def _having(texts: Mapping[str, Sequence[str]]) -> Alternative:
     """That each of these columns has one of its texts."""
-    return Alternative(pl.all_horizontal(pl.col(name).is_in(list(own)) for name, own in texts.items()), texts)
+    return Alternative(pl.all_horizontal(_is_one_of(name, own) for name, own in texts.items()), texts)
+
+
+def _is_one_of(name: str, texts: Sequence[str]) -> pl.Expr:
+    return pl.col(name).eq(texts[0]) if len(texts) == 1 else pl.col(name).is_in(list(texts))
 
 
 def _among_others(name: str) -> pl.Expr:

@@ -62,12 +62,12 @@ def verify(
     """
     require_ledger(workspace.periods())
     tree = SealedTree(read_sealed(workspace), checkpoints)
-    log = workspace.log()
+    log = workspace.log(anew=True)
     faults = [
         Fault(item.code, f"manifest row {item.number}", item.expected, item.found)
         for item in chain_faults(log.segments)
     ]
-    models = workspace.known_models()
+    models = workspace.known_models(anew=True)
     faults += _changed_models(models)
     faults += _foreign_models(workspace, log)
     with _scratch_folder(workspace) as folder:

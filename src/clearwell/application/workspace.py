@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from clearwell.catalog import manifest, models
 from clearwell.catalog.database import Database
@@ -18,6 +20,7 @@ from clearwell.errors import DataError, StorageError, UsageError
 from clearwell.flows.load import load_model, read_flow_files
 from clearwell.flows.model import Model
 from clearwell.ingest.personal import Decryption
+from clearwell.log.footers import Footers
 from clearwell.log.manifest import Compaction, Segment
 from clearwell.log.reader import LogReader
 from clearwell.log.retention import Hold
@@ -34,10 +37,11 @@ class KnownModels(Mapping[str, Model]):
     Raises DataError when the stored texts of a model are not those that its version was computed from.
     """
 
-    def __init__(self, catalog: Database, periods: list[ModelPeriod]) -> None:
+    def __init__(self, catalog: Database, periods: Sequence[ModelPeriod], loaded: dict[str, Model]) -> None:
+        """`loaded` has those that need not be loaded any more, and takes in those that are."""
         self._catalog = catalog
         self._versions = list(dict.fromkeys(period.version for period in periods))
-        self._loaded: dict[str, Model] = {}
+        self._loaded = loaded
 
     def __getitem__(self, version: str) -> Model:
         if version not in self._loaded:
@@ -155,25 +159,53 @@ class Workspace:
         with self.catalog.read() as connection:
             return models.model_periods(connection)
 
-    def known_models(self) -> KnownModels:
-        """Every model that was ever in force, by version."""
-        return KnownModels(self.catalog, self.periods())
+    def known_models(self, periods: Sequence[ModelPeriod] | None = None, *, anew: bool = False) -> KnownModels:
+        """Every model that was ever in force (in one of `periods`), by version.
+
+        A version never changes, so that what was loaded before need not be again, unless `anew` says so.
+        """
+        loaded = dict[str, Model]() if anew else self._loaded_models
+        return KnownModels(self.catalog, self.periods() if periods is None else periods, loaded)
+
+    @cached_property
+    def _loaded_models(self) -> dict[str, Model]:
+        return {}
 
     def amount_names(self) -> tuple[str, ...]:
         """The names of all amounts that a model ever had, sorted."""
         return tuple(sorted({name for model in self.known_models().values() for name in model.amount_names}))
 
-    def log(self) -> LogReader:
-        """The log as it is now. Its files stay where they are while the reader is in use."""
+    def log(self, *, anew: bool = False) -> LogReader:
+        """The log as it is now. Its files stay where they are while the reader is in use.
+
+        Rows of the manifest are only ever added, so that those which were read before are not read again, unless the
+        newest of them is another now, or `anew` says so.
+        """
         while True:
             with self.catalog.read() as connection:
                 generation = manifest.newest_compaction(connection)
                 hold = self._hold(generation)
-                compactions = [Compaction.from_mapping(dict(row)) for row in manifest.compaction_rows(connection)]
+                known = self._read_log.get("log")
+                if anew or known is None or not _still_right(connection, known):
+                    known = LogReader(self.log_folder, (), footers=self._footers)
                 # After the compactions: every segment that one of them covers is among these rows.
-                segments = [Segment.from_mapping(dict(row)) for row in manifest.segment_rows(connection)]
-            if generation == (compactions[-1].number if compactions else 0):
-                return LogReader(self.log_folder, segments, compactions, hold)
+                newer = [
+                    Compaction.from_mapping(dict(row)) for row in manifest.compaction_rows(connection, known.generation)
+                ]
+                rows = manifest.segment_rows(connection, known.segments[-1].number if known.segments else 0)
+            log = known.grown([Segment.from_mapping(dict(row)) for row in rows], newer)
+            if log.generation == generation:
+                self._read_log["log"] = log
+                return log.held(hold)
+
+    @cached_property
+    def _read_log(self) -> dict[str, LogReader]:
+        """The log as it was read last, without a hold."""
+        return {}
+
+    @cached_property
+    def _footers(self) -> Footers:
+        return Footers()
 
     def _hold(self, generation: int) -> Hold | None:
         try:
@@ -190,6 +222,14 @@ class Workspace:
             for name in ("catalog", "keys"):
                 if name in self.__dict__:
                     getattr(self, name).close()
+
+
+def _still_right(connection: Connection, known: LogReader) -> bool:
+    """Whether the manifest still has what was read of it, by the newest rows of that."""
+    newest = known.segments[-1] if known.segments else None
+    return manifest.newest_compaction(connection) >= known.generation and (
+        newest is None or manifest.row_hash(connection, newest.number) == newest.hash
+    )
 
 
 def require_ledger(periods: list[ModelPeriod]) -> None:

@@ -15,9 +15,10 @@ def append_segment(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(insert(segments), [dict(row)])
 
 
-def segment_rows(connection: Connection) -> list[RowMapping]:
-    """Every row, in order of number."""
-    return list(connection.execute(select(segments).order_by(segments.c.number)).mappings())
+def segment_rows(connection: Connection, after: int = 0) -> list[RowMapping]:
+    """Every row beyond a number, in order of number."""
+    rows = select(segments).where(segments.c.number > after).order_by(segments.c.number)
+    return list(connection.execute(rows).mappings())
 
 
 def append_compaction(connection: Connection, row: Mapping[str, Any]) -> None:
@@ -25,9 +26,10 @@ def append_compaction(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(insert(compactions), [dict(row)])
 
 
-def compaction_rows(connection: Connection) -> list[RowMapping]:
-    """Every compaction, in order of number."""
-    return list(connection.execute(select(compactions).order_by(compactions.c.number)).mappings())
+def compaction_rows(connection: Connection, after: int = 0) -> list[RowMapping]:
+    """Every compaction beyond a number, in order of number."""
+    rows = select(compactions).where(compactions.c.number > after).order_by(compactions.c.number)
+    return list(connection.execute(rows).mappings())
 
 
 def newest_compaction(connection: Connection) -> int:

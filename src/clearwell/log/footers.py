@@ -1,7 +1,7 @@
 """What the footers of the log's files say, kept between questions, in bounded memory.
 
-The least and greatest value of a column in a row group tell which row groups cannot hold a value. Files of the log never
-change, so what was read of one stays right.
+The least and greatest value of a column in a row group tell which row groups cannot hold a value. Files of the log
+never change, so that what was read of one stays right.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from threading import Lock
 
 from pyarrow import parquet
 
-_MOST_COLUMN_CHUNKS = 400_000
-"""So many are kept; each takes about 300 bytes."""
+_MOST_COLUMN_CHUNKS = 200_000
+"""So many are kept; each takes about 800 bytes."""
 
 _Range = tuple[str, str] | None | bool
 """The least and greatest text of a column in a row group; None when it has none, True when nobody knows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from datetime import datetime
 from pathlib import Path
 
@@ -56,7 +57,28 @@ class LogReader:
 
     def extended(self, segment: Segment) -> LogReader:
         """The log with one segment more."""
-        return self._of([*self.segments, segment])
+        return self.grown([segment], [])
+
+    def grown(self, segments: Sequence[Segment], compactions: Sequence[Compaction]) -> LogReader:
+        """The log with what was added to it meanwhile."""
+        if compactions or any(item.last_segment >= new.number for item in self._compactions for new in segments[:1]):
+            both = (*self._compactions, *compactions)
+            return LogReader(self.folder, (*self.segments, *segments), both, self._hold, self.footers)
+        longer = copy(self)
+        longer.segments = (*self.segments, *segments)
+        longer.files = (*self.files, *current_files(segments))
+        return longer
+
+    def held(self, hold: Hold | None) -> LogReader:
+        """The same log, with a hold of its own."""
+        other = copy(self)
+        other._hold = hold
+        return other
+
+    @property
+    def generation(self) -> int:
+        """The number of the newest compaction that the reader knows, 0 without any."""
+        return self._compactions[-1].number if self._compactions else 0
 
     def _of(self, segments: Sequence[Segment]) -> LogReader:
         return LogReader(self.folder, segments, self._compactions, self._hold, self.footers)

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from clearwell.log.footers import Footer
 from clearwell.log.manifest import LogFile
@@ -26,9 +28,9 @@ _PLACE = pl.Schema({"sequence": pl.Int64(), "group": pl.Int32(), "row": pl.Int32
 
 @dataclass(frozen=True)
 class Alternative:
-    """One way to meet a condition: that `expression` holds, for which each column of `needs` must have one of its texts.
+    """One way to meet a condition: that `expression` holds. A column that a file lacks is null in it.
 
-    With None for the texts it must have any value. A column that a file lacks is null in `expression`.
+    For that, each column of `needs` must have one of its texts, or where these are None, any value.
     """
 
     expression: pl.Expr
@@ -100,23 +102,44 @@ class _Search:
     def _placed(self, reader: parquet.ParquetFile, footer: Footer, groups: Sequence[int]) -> pl.DataFrame:
         """Where in some row groups the events are that meet the condition."""
         names = set(self._met.meta.root_names())
-        frame = _frame(reader.read_row_groups(groups, columns=sorted(names & set(footer.columns)), use_threads=False))
-        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in sorted(names - set(footer.columns))]
-        rows = frame.with_columns(absent).select(pl.arg_where(self._met)).to_series()
-        if rows.is_empty():
+        table = reader.read_row_groups(groups, columns=sorted(names & set(footer.columns)), use_threads=False)
+        suspects = _suspects(table, self._condition)
+        if not len(suspects):
             return pl.DataFrame(schema=_PLACE)
-        sizes = [footer.metadata.row_group(group).num_rows for group in groups]
-        numbers = pl.DataFrame(
-            {
-                "group": pl.Series(groups, dtype=pl.Int32).repeat_by(pl.Series(sizes)).explode(),
-                "row": pl.concat([pl.int_range(size, dtype=pl.Int32, eager=True) for size in sizes]),
-            }
-        )
-        times = _frame(reader.read_row_groups(groups, columns=["sequence", "effective_at"], use_threads=False))
+        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in sorted(names - set(footer.columns))]
+        suspected = _frame(table.take(suspects)).with_columns(*absent, place=pl.Series(suspects))
+        places = suspected.filter(self._met)["place"]
+        times = reader.read_row_groups(groups, columns=["sequence", "effective_at"], use_threads=False)
         within = (pl.col("sequence") <= min(self._cut.sequence, self._file.last_sequence)) & (
             pl.col("effective_at").cast(INSTANT) <= self._cut.effective_at
         )
-        return pl.concat([times, numbers], how="horizontal")[rows].filter(within).select(*_PLACE)
+        starts = np.cumsum([0, *(footer.metadata.row_group(group).num_rows for group in groups)])
+        turn = np.searchsorted(starts, places.to_numpy(), side="right") - 1
+        placed = _frame(times.take(places.to_arrow())).with_columns(
+            group=pl.Series(np.array(groups)[turn], dtype=pl.Int32),
+            row=pl.Series(places.to_numpy() - starts[turn], dtype=pl.Int32),
+        )
+        return placed.filter(within).select(*_PLACE)
+
+
+def _suspects(table: pa.Table, condition: Condition) -> pa.Array:
+    """The rows that have what some alternative needs, for each member of the condition; misses none that meets it."""
+
+    def has(name: str, texts: Collection[str] | None) -> pa.ChunkedArray:
+        if name not in table.column_names:
+            return pa.chunked_array([pa.repeat(pa.scalar(value=False), table.num_rows)])
+        column = table.column(name)
+        if texts is None:
+            return compute.is_valid(column)
+        if len(texts) == 1:
+            return compute.fill_null(compute.equal(column, next(iter(texts))), fill_value=False)
+        return compute.is_in(column, value_set=pa.array(sorted(texts), column.type))
+
+    members = []
+    for member in condition:
+        alternatives = [reduce(compute.and_, (has(*need) for need in item.needs.items())) for item in member]
+        members.append(reduce(compute.or_, alternatives))
+    return compute.indices_nonzero(reduce(compute.and_, members)).cast(pa.int64())
 
 
 def _row_groups(footer: Footer, condition: Condition) -> set[int]:
