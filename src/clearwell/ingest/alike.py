@@ -22,19 +22,21 @@ _VIEW = np.dtype("V16")
 
 Path = tuple[str, ...]
 Views = npt.NDArray[np.void]
+Parts = tuple[str | int, ...]
+"""Texts, and numbers of slots, which make a text when they are put together."""
 
 
 @dataclass(frozen=True)
 class _Known:
     """A form, the column of each of its slots, and the values that all its lines have.
 
-    `others` are texts and numbers of slots, of which the undeclared properties are put together.
+    `others` is what the undeclared properties are put together of.
     """
 
     form: Form
     names: tuple[str, ...]
     constants: Mapping[str, str]
-    others: tuple[str | int, ...]
+    others: Parts
 
 
 class _Filled:
@@ -46,7 +48,7 @@ class _Filled:
         self._lines = lines
         self._views: dict[str, Views] = {}
         self._valid: dict[str, Mask] = {}
-        self._others: list[tuple[Places, pl.Series]] = []
+        self._others: dict[Form, tuple[Parts, list[tuple[Places, Views]]]] = {}
 
     def put(self, known: _Known, lines: Places, views: Words) -> None:
         """Put the values of lines that are of a form."""
@@ -58,10 +60,12 @@ class _Filled:
         for name, text in known.constants.items():
             self._put(name, lines, _inside(text))
         if known.others:
-            self._others.append((lines, self._together(known.others, of_slots, len(lines))))
+            self._others.setdefault(known.form, (known.others, []))[1].append((lines, of_slots))
 
-    def _together(self, parts: Sequence[str | int], of_slots: Views, lines: int) -> pl.Series:
-        """The texts, and the values of the slots with these numbers, put together for each line."""
+    def _together(self, parts: Parts, several: Sequence[Views]) -> pl.Series:
+        """The parts put together for each line, with the values of its slots."""
+        of_slots = np.concatenate(several, axis=1)
+        lines = of_slots.shape[1]
         each = [
             self._texts(of_slots[part]) if isinstance(part, int) else pl.repeat(part, lines, dtype=pl.String)
             for part in parts
@@ -83,11 +87,13 @@ class _Filled:
 
     def _column(self, name: str) -> pl.Series:
         if name == columns.OTHER_PROPERTIES and self._others:
-            lines = pl.Series(np.concatenate([lines for lines, _ in self._others]))
+            pieces = self._others.values()
+            lines = pl.Series(np.concatenate([lines for _, several in pieces for lines, _ in several]))
+            texts = [self._together(parts, [views for _, views in several]) for parts, several in pieces]
             rows = pl.repeat(None, self._lines, dtype=pl.Int64, eager=True).scatter(
                 lines, pl.int_range(len(lines), eager=True)
             )
-            return pl.concat([texts for _, texts in self._others]).gather(rows)
+            return pl.concat(texts).gather(rows)
         if name not in self._views:
             return pl.repeat(None, self._lines, dtype=pl.String, eager=True)
         return self._texts(self._views[name], self._valid[name])
@@ -150,8 +156,8 @@ class AlikeReader:
         """The column of a path; that of undeclared properties for those, and for paths of which nobody knows."""
         return self._column_of.get(path, columns.OTHER_PROPERTIES)
 
-    def _others(self, plan: Layout) -> tuple[str | int, ...]:
-        """What the undeclared properties are put together of: texts, and numbers of slots."""
+    def _others(self, plan: Layout) -> Parts:
+        """What the undeclared properties are put together of."""
         slots = [(slot.start, slot.path, number) for number, slot in enumerate(plan.slots)]
         values: list[tuple[int, Path, int | str]] = [*slots, *((at, path, text) for path, at, text in plan.literals)]
         parts: list[str | int] = []
