@@ -7,18 +7,24 @@ ones are folded; when it has nothing more to write, it waits until the projectio
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import polars as pl
 
-from clearwell.application.projecting import project
+from clearwell.application.projecting import opened_to_write, project
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError
 from clearwell.ledger.posting import Posted
 
 MOST_WAITING_EVENTS = 1_000_000
 """With so many events waiting, the writer waits too."""
+
+HELD_SECONDS, LET_GO_SECONDS = 5.0, 0.25
+"""So long the projections are kept open at most, and so long they are then left to readers, who ask every 0.1 s."""
+
+_Batch = tuple[Posted, int, int]
 
 
 class Follower:
@@ -28,7 +34,7 @@ class Follower:
         """Nothing happens before `add`."""
         self._workspace = workspace
         self._changed = threading.Condition()
-        self._waiting: list[tuple[Posted, int, int]] = []
+        self._waiting: list[_Batch] = []
         self._ended = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="clearwell-projections", daemon=True)
@@ -62,34 +68,43 @@ class Follower:
             raise error
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended)
-                batches, self._waiting = self._waiting, []
-                self._changed.notify_all()
-            if not batches:
-                return
-            try:
-                self._project(batches)
-            except BaseException as error:  # The writer is told, wherever it is.
-                with self._changed:
-                    self._error = error
-                    self._changed.notify_all()
-                return
-
-    def _project(self, batches: list[tuple[Posted, int, int]]) -> None:
-        clearing, reservoir = (
-            pl.concat([getattr(posted, kind) for posted, _, _ in batches], rechunk=True)
-            for kind in ("clearing", "reservoir")
-        )
         try:
-            project(self._workspace, Posted(clearing, reservoir), batches[0][1], batches[-1][2])
+            while batches := self._taken(wait=True):
+                self._project(batches)
+        except BaseException as error:  # The writer is told, wherever it is.
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _taken(self, *, wait: bool) -> list[_Batch]:
+        """What waits now, or soon; nothing at the end."""
+        with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._waiting or self._ended)
+            batches, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        return batches
+
+    def _project(self, batches: list[_Batch]) -> None:
+        """Project these, and what comes meanwhile; every few seconds let readers have the projections."""
+        until = time.monotonic() + HELD_SECONDS
+        try:
+            with closing(opened_to_write(self._workspace)) as store:
+                while batches:
+                    clearing, reservoir = (
+                        pl.concat([getattr(posted, kind) for posted, _, _ in batches], rechunk=True)
+                        for kind in ("clearing", "reservoir")
+                    )
+                    project(self._workspace, store, Posted(clearing, reservoir), batches[0][1], batches[-1][2])
+                    batches = self._taken(wait=False) if time.monotonic() < until else []
         except StorageError as error:
             if error.code != "projections_busy":
                 raise
             self._workspace.say(
                 "The events are in the log; the projections are in use, and will catch up with it later."
             )
+        if time.monotonic() >= until:
+            time.sleep(LET_GO_SECONDS)
 
 
 @contextmanager

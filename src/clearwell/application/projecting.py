@@ -70,16 +70,20 @@ def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, an
         return follow(store, log, workspace.known_models(), report)
 
 
-def project(workspace: Workspace, posted: Posted, first_sequence: int, last_sequence: int) -> None:
-    """Apply a batch that has just become durable, and before it what is still missing.
+def opened_to_write(workspace: Workspace) -> ProjectionStore:
+    """The projections, for applying batches; nobody else can open them until they are closed.
 
-    Raises StorageError when readers keep the file for long; the batch is in the log, and is applied later.
+    Raises StorageError when readers keep the file for long.
     """
-    with closing(_opened(workspace)) as store:
-        if store.applied_sequence + 1 == first_sequence:
-            store.apply(posted, first_sequence, last_sequence)
-        else:
-            follow(store, workspace.log(), workspace.known_models())
+    return _opened(workspace)
+
+
+def project(workspace: Workspace, store: ProjectionStore, posted: Posted, first: int, last: int) -> None:
+    """Apply the batch of the sequences `first` to `last`, which is durable, and before it what is still missing."""
+    if store.applied_sequence + 1 == first:
+        store.apply(posted, first, last)
+    else:
+        follow(store, workspace.log(), workspace.known_models())
 
 
 def _require_whole(store: ProjectionStore, log: LogReader) -> None:

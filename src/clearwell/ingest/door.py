@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,7 @@ from clearwell.ledger.posting import Posted, post
 from clearwell.ledger.validation import Rules, validate
 from clearwell.log.manifest import GENESIS, Segment
 from clearwell.log.reader import LogReader
-from clearwell.log.writer import write_segment
+from clearwell.log.writer import SegmentFile, write_segment
 from clearwell.values import columns
 from clearwell.values.currencies import Currencies
 from clearwell.values.times import INSTANT, stored_text
@@ -84,6 +85,8 @@ class Door:
         self._options = options
         self.log = reader
         self._identities = Identities(options.identity_folder, reader)
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="door")
+        self._remembered: Future[None] | None = None
 
     def take(self, batch: Batch) -> tuple[Receipt, Posted | None]:
         """Take a batch in. On return, its accepted events are durable and its refused records are in quarantine.
@@ -95,6 +98,8 @@ class Door:
         recorded_at = self._next_instant()
         rules = self._rules(recorded_at)
         validated = validate(batch.records, rules)
+        if self._remembered is not None:
+            self._remembered.result()
         rejections = first_applicable(batch.rejections, validated.rejections)
         events = validated.events
         if not batch.rejections.is_empty():
@@ -128,13 +133,19 @@ class Door:
         if self._options.imports:
             self._require_order(fresh)
         events = self._as_recorded(fresh, first, recorded_at)
+        number = self.log.segments[-1].number + 1 if self.log.segments else 1
+        writing = self._beside.submit(write_segment, self._options.log_folder, f"segment-{number:08d}", events)
         posted = post(events, {self._options.model.version: self._options.model})
-        segment = self._written(events, posted)
+        try:
+            file = writing.result()
+        except OSError as error:
+            raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
+        segment = self._described(number, file, events, posted)
         with self._lease.write() as connection:
             _append(connection, segment)
             quarantine.put_aside(connection, refused, stored_text(recorded_at))
         self.log = self.log.extended(segment)
-        self._identities.add(fresh["identity_hash"].to_numpy(), first)
+        self._remembered = self._beside.submit(self._identities.add, fresh["identity_hash"].to_numpy(), first)
         accepted = replace(receipt, accepted=events.height, first_sequence=first, last_sequence=segment.last_sequence)
         return accepted, posted
 
@@ -176,13 +187,8 @@ class Door:
             f"found {stored_text(found)}. Sort what is imported by recorded_at, and import it before anything newer.",
         )
 
-    def _written(self, events: pl.DataFrame, posted: Posted) -> Segment:
+    def _described(self, number: int, file: SegmentFile, events: pl.DataFrame, posted: Posted) -> Segment:
         last = self.log.segments[-1] if self.log.segments else None
-        number = last.number + 1 if last else 1
-        try:
-            file = write_segment(self._options.log_folder, f"segment-{number:08d}", events)
-        except OSError as error:
-            raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
         times = events.select(first=pl.col("effective_at").min(), last=pl.col("effective_at").max()).row(0)
         recorded = events["recorded_at"]
         return Segment(

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from clearwell.errors import StorageError
@@ -45,6 +46,9 @@ _SQL_TYPES = {
     pl.Int16(): "SMALLINT",
     INSTANT: "TIMESTAMPTZ",
 }
+_BLOCK_ROWS = 122_880
+"""So many rows DuckDB stores, and passes over, together."""
+
 _MAY_BE_NULL = ("second_sequence", "later_effective_at")
 
 _HOURS_SCHEMA = pl.Schema(
@@ -115,6 +119,7 @@ class ProjectionStore:
             if not read_only:
                 # Insertion with more takes three times the processor's time, which the writer beside it needs.
                 self.connection.execute("SET threads = 1")
+                self.connection.execute("SET checkpoint_threshold = '1GB'")  # At the end is soon enough.
             self._require_whole()
             if not self._is_current():
                 if read_only:
@@ -217,8 +222,17 @@ class ProjectionStore:
         places = self._frame(
             "SELECT target.rowid AS row FROM open_accounts AS target SEMI JOIN given USING (account_hash)", touched
         )
-        found = self._frame("SELECT rowid AS row, * FROM open_accounts WHERE rowid IN (SELECT row FROM given)", places)
-        return found.select("row", *(pl.col(name).cast(dtype) for name, dtype in EPISODE_SCHEMA.items()))
+        found = [
+            self._frame(
+                f"SELECT rowid AS row, * FROM open_accounts WHERE rowid >= {first} AND rowid <= {last} "
+                "AND rowid IN (SELECT row FROM given)",
+                places,
+            )
+            for first, last in _runs_of_blocks(places["row"])
+        ]
+        columns = [pl.col("row"), *(pl.col(name).cast(dtype) for name, dtype in EPISODE_SCHEMA.items())]
+        nothing = pl.DataFrame(schema={"row": pl.Int64, **EPISODE_SCHEMA})
+        return pl.concat([nothing, *(frame.select(columns) for frame in found)])
 
     def _frame(self, query: str, given: pl.DataFrame) -> pl.DataFrame:
         self.connection.register("given", given.to_arrow())
@@ -271,6 +285,14 @@ class ProjectionStore:
     def _roll_back(self) -> None:
         with suppress(duckdb.Error):  # A failed commit has ended the transaction already.
             self.connection.execute("ROLLBACK")
+
+
+def _runs_of_blocks(places: pl.Series) -> list[tuple[int, int]]:
+    """The first and last row of each run of blocks, next to each other, that hold one of these places."""
+    blocks = (places // _BLOCK_ROWS).unique().sort().to_numpy()
+    breaks = np.flatnonzero(np.diff(blocks) > 1) + 1
+    runs = np.split(blocks, breaks) if len(blocks) else []
+    return [(int(run[0]) * _BLOCK_ROWS, (int(run[-1]) + 1) * _BLOCK_ROWS - 1) for run in runs]
 
 
 def _columns(schema: Mapping[str, pl.DataType], plain: Collection[str]) -> str:
