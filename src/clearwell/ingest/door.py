@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -25,6 +27,7 @@ from clearwell.ingest.batches import Batch, first_applicable
 from clearwell.ingest.duplicates import deduplicate, recorded_before
 from clearwell.ingest.identities import Identities
 from clearwell.ingest.personal import Decryption, Encryption
+from clearwell.ingest.recent import RecentEvents
 from clearwell.ledger.posting import Posted, post
 from clearwell.ledger.validation import Rules, validate
 from clearwell.log.manifest import GENESIS, Segment
@@ -87,6 +90,7 @@ class Door:
         self._identities = Identities(options.identity_folder, reader)
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="door")
         self._remembered: Future[None] | None = None
+        self._recent = RecentEvents()
 
     def take(self, batch: Batch) -> tuple[Receipt, Posted | None]:
         """Take a batch in. On return, its accepted events are durable and its refused records are in quarantine.
@@ -105,9 +109,9 @@ class Door:
         if not batch.rejections.is_empty():
             events = events.join(rejections, on="position", how="anti", maintain_order="left")
         events = self._options.encryption.encrypted(events, stored_text(recorded_at))
-        told_apart = deduplicate(events, self._identities, self.log, self._options.decryption)
+        told_apart = deduplicate(events, self._identities, self._events_at, self._options.decryption)
         whole = validated.refused.join(batch.rejections, on="position", how="anti")
-        before = recorded_before(whole, self._identities, self.log, self._options.decryption)
+        before = recorded_before(whole, self._identities, self._events_at, self._options.decryption)
         rejections = pl.concat([rejections.join(before, on="position", how="anti"), told_apart.conflicts])
         refused = _with_origin(batch, rejections.sort("position"))
         receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=rejections.height)
@@ -116,6 +120,9 @@ class Door:
                 quarantine.put_aside(connection, refused, stored_text(recorded_at))
             return receipt, None
         return self._commit(told_apart.fresh, refused, recorded_at, receipt)
+
+    def _events_at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
+        return self._recent.at(sequences, self.log)
 
     def _rules(self, recorded_at: datetime) -> Rules:
         options = self._options
@@ -145,6 +152,7 @@ class Door:
             _append(connection, segment)
             quarantine.put_aside(connection, refused, stored_text(recorded_at))
         self.log = self.log.extended(segment)
+        self._recent.add(events)
         self._remembered = self._beside.submit(self._identities.add, fresh["identity_hash"].to_numpy(), first)
         accepted = replace(receipt, accepted=events.height, first_sequence=first, last_sequence=segment.last_sequence)
         return accepted, posted

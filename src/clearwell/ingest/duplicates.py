@@ -6,17 +6,17 @@ The same content again is a duplicate, and is counted. Other content under a kno
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from clearwell.ingest.identities import Identities, identity_hash
 from clearwell.ingest.personal import Contents, Decryption, may_be_encrypted
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
-from clearwell.log.reader import LogReader
 from clearwell.values import columns
 from clearwell.values.encrypted import Unreadable
 
@@ -32,6 +32,9 @@ _NOT_CONTENT = {
 }
 _SHOWN = 5
 
+EventsAt = Callable[[npt.NDArray[np.int64]], pl.DataFrame]
+"""The events of the log with these sequences."""
+
 
 @dataclass(frozen=True)
 class Deduplicated:
@@ -42,10 +45,10 @@ class Deduplicated:
     conflicts: pl.DataFrame
 
 
-def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader, decryption: Decryption) -> Deduplicated:
+def deduplicate(events: pl.DataFrame, known: Identities, events_at: EventsAt, decryption: Decryption) -> Deduplicated:
     """Split validated and encrypted `events` (with `position`) into new, repeated and conflicting ones."""
     hashed = events.with_columns(identity_hash())
-    against_log = _against_log(hashed, known, log, decryption)
+    against_log = _against_log(hashed, known, events_at, decryption)
     unknown = (
         hashed if against_log.is_empty() else hashed.join(against_log, on="position", how="anti", maintain_order="left")
     )
@@ -59,20 +62,22 @@ def deduplicate(events: pl.DataFrame, known: Identities, log: LogReader, decrypt
     return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
 
 
-def recorded_before(refused: pl.DataFrame, known: Identities, log: LogReader, decryption: Decryption) -> pl.DataFrame:
+def recorded_before(
+    refused: pl.DataFrame, known: Identities, events_at: EventsAt, decryption: Decryption
+) -> pl.DataFrame:
     """The `position` of refused records that are events of the log, to the letter.
 
     They were accepted under an earlier model; what the model asks for now does not undo that.
     """
     named = refused.filter(pl.col("id").is_not_null(), pl.col("producer").is_not_null())
-    seen = _against_log(named.with_columns(identity_hash()), known, log, decryption)
+    seen = _against_log(named.with_columns(identity_hash()), known, events_at, decryption)
     return seen.filter(pl.col("differs") == "").select("position").unique()
 
 
 _SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
 
 
-def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader, decryption: Decryption) -> pl.DataFrame:
+def _against_log(hashed: pl.DataFrame, known: Identities, events_at: EventsAt, decryption: Decryption) -> pl.DataFrame:
     """The events whose identity is in the log, with the names of the fields that differ there ('' when none does)."""
     places, sequences = known.matches(hashed["identity_hash"].to_numpy())
     if not len(places):
@@ -80,7 +85,7 @@ def _against_log(hashed: pl.DataFrame, known: Identities, log: LogReader, decryp
     candidates = hashed[places].with_columns(sequence=pl.Series(sequences))
     compared = _compared(
         candidates,
-        log.at(np.unique(sequences)),
+        events_at(np.unique(sequences)),
         ["sequence", "producer", "id"],
         pl.format("sequence {}", "sequence"),
     )

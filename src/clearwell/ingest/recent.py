@@ -1,0 +1,41 @@
+"""The newest events, kept in memory: what is told twice is mostly told again soon."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from clearwell.log.reader import LogReader
+
+KEPT_EVENTS = 400_000
+"""So many of the newest events are kept, whole batches of them."""
+
+
+class RecentEvents:
+    """Finds events by sequence, the newest without reading the log."""
+
+    def __init__(self) -> None:
+        """Nothing is kept yet."""
+        self._batches: deque[pl.DataFrame] = deque()
+        self._count = 0
+
+    def add(self, events: pl.DataFrame) -> None:
+        """Keep these, which follow the last ones; lets go of the oldest."""
+        self._batches.append(events)
+        self._count += events.height
+        while self._count > KEPT_EVENTS:
+            self._count -= self._batches.popleft().height
+
+    def at(self, sequences: npt.NDArray[np.int64], log: LogReader) -> pl.DataFrame:
+        """As `LogReader.at` of the whole log."""
+        first = int(self._batches[0]["sequence"][0]) if self._batches else log.last_sequence + 1
+        found = [log.at(sequences[sequences < first])]
+        for events in self._batches:
+            start = int(events["sequence"][0])
+            own = sequences[(sequences >= start) & (sequences < start + events.height)]
+            if len(own):
+                found.append(events[own - start])
+        return pl.concat(found, how="diagonal")
