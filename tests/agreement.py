@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from clearwell.flows.model import Model
 from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
 from clearwell.project import Project
+from clearwell.projections.store import TABLES
 from clearwell.simulation.auditor import Audit, Books, Entry, Episode, Fate, Recorded, post, trace
 from clearwell.values.accounts import account_name
 
@@ -202,7 +204,6 @@ def product_answers(project: Project, ask: Ask) -> Answers:
     return answers
 
 
-TABLES = ("open_accounts", "episodes", "reservoirs")
 SYSTEM_TIMES = ("opened_recorded_at", "last_recorded_at")
 
 
@@ -254,24 +255,33 @@ def auditor_tables(audit: Audit) -> dict[str, list[Any]]:
     """The rows that the stored projections should have, by account, without the hash and in no order that matters."""
     ever = audit.books(audit.cut(datetime.max.replace(tzinfo=UTC)))
     episodes: dict[bool, list[Any]] = {True: [], False: []}
+    hours: dict[tuple[str, str, int], list[int]] = {}
     for item in ever.episodes:
+        later = item.entries[1:]
         episodes[item.balance != 0].append(
             (
                 *(*item.account, item.balance, item.turnover, len(item.entries)),
-                *(*_place(item.first), item.first.index),
+                *(*_place(item.first), item.first.index, item.first.amount),
+                *(later[0].recorded.sequence if later else None, min((it.effective_at for it in later), default=None)),
                 *(*_place(item.last), *item.span),
             )
         )
+        hour = (item.first.effective_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(hours=1)
+        sums = hours.setdefault((item.account[0], item.account[2], hour), [0, 0, 0, 0, 0])
+        more = [1, abs(item.balance), item.due_money, 0, 0] if item.balance else [0, 0, 0, 1, item.turnover]
+        sums[:] = map(add, sums, more)
     reservoirs = []
     for account, balance in ever.balances.items():
         if not ever.is_clearing(account):
             own = [entry for entry in ever.entries if entry.account == account]
-            last = max(entry.effective_at for entry in own)
-            reservoirs.append((*account, balance, len(own), own[-1].recorded.sequence, last))
+            times = [entry.effective_at for entry in own]
+            reservoirs.append((*account, balance, len(own), own[-1].recorded.sequence, min(times), max(times)))
     return {
         "open_accounts": sorted(episodes[True]),
         "episodes": sorted(episodes[False]),
+        "episode_hours": sorted((*key, *sums) for key, sums in hours.items()),
         "reservoirs": sorted(reservoirs),
+        "reservoir_epochs": sorted((0, *row) for row in reservoirs),  # No world here is longer than an epoch.
     }
 
 

@@ -120,7 +120,9 @@ def _fold_forgetting(sound: Any) -> Any:
 
 
 def _fold_by_effective_time(sound: Any) -> Any:
-    return lambda rows: sound(rows.with_columns(sequence=pl.col("effective_at").rank("ordinal").cast(pl.Int64)))
+    return lambda entries, held: sound(
+        entries.with_columns(sequence=pl.col("effective_at").rank("ordinal").cast(pl.Int64)), held
+    )
 
 
 def _all_fresh(_sound: Any) -> Any:
@@ -162,8 +164,8 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     ),
     "balance: what lies beyond a past cut counts": (
         "balance",
-        "clearwell.projections.cuts._reaching_beyond",
-        lambda _sound: lambda _log, _cut: [],
+        "clearwell.projections.cuts._RESERVOIRS",
+        lambda sound: sound.replace("-balance, -entry_count", "balance - balance, entry_count - entry_count"),
     ),
     "episode: turnover is off by one": (
         "view episodes",
@@ -192,7 +194,7 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     ),
     "order: entries are folded by effective time": (
         "view episodes",
-        "clearwell.ledger.fold._in_account_order",
+        "clearwell.ledger.fold._log_order",
         _fold_by_effective_time,
     ),
     "order: open accounts are listed the youngest first": (
@@ -210,12 +212,12 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     "status: open accounts are miscounted": (
         "status",
         "clearwell.quality.clearing.status",
-        _text("count(*) AS open_count", "count(*) + 1 AS open_count"),
+        _text("sum(open_count) AS open_count", "sum(open_count) + 1 AS open_count"),
     ),
     "status: cleared money is not due": (
         "status",
-        "clearwell.quality.clearing.due_episodes",
-        _text("sum(turnover)", "sum(turnover - turnover)"),
+        "clearwell.quality.clearing.status",
+        _text("open_due_money + cleared_money", "open_due_money"),
     ),
     "duplicate: it is accepted once more": ("duplicates", "clearwell.ingest.door.deduplicate", _all_fresh),
     "duplicate: a conflict is taken for one": ("duplicates", "clearwell.ingest.door.deduplicate", _conflicts_unseen),

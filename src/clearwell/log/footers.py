@@ -11,8 +11,10 @@ from collections import OrderedDict
 from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from pyarrow import parquet
+if TYPE_CHECKING:
+    from pyarrow import parquet
 
 _MOST_COLUMN_CHUNKS = 200_000
 """So many are kept; each takes about 800 bytes."""
@@ -26,6 +28,8 @@ class Footer:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError, or an error of Arrow, when it cannot be read."""
+        from pyarrow import parquet  # Few commands need it, and it takes 40 ms.
+
         self.metadata = parquet.read_metadata(path)
         schema = self.metadata.schema
         self.columns = {schema.column(place).name: place for place in range(self.metadata.num_columns)}

@@ -165,7 +165,8 @@ def _evaluate_episodes(store: ProjectionStore, log: LogReader, models: Mapping[s
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE hours_at AS SELECT account_type, currency, opened_hour, "
         f"{', '.join(f'sum({name}) AS {name}' for name in names)} "
-        f"FROM (SELECT * FROM {hours} UNION ALL {sums}) GROUP BY ALL"
+        f"FROM (SELECT * FROM {hours} UNION ALL {sums}) GROUP BY ALL "
+        "HAVING sum(open_count) > 0 OR sum(cleared_count) > 0"
     )
 
 
