@@ -24,7 +24,7 @@ from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.posting import Posted, post
 from clearwell.log.leftovers import names_its_content
 from clearwell.log.manifest import LogFile, Segment, chain_faults
-from clearwell.log.reader import LogReader, file_sha256
+from clearwell.log.reader import PART_EVENTS, LogReader, file_sha256
 from clearwell.projections.follow import follow
 from clearwell.projections.store import TABLES, ProjectionStore
 from clearwell.values.times import stored_text
@@ -75,19 +75,20 @@ def verify(
         try:
             readable = True
             for file in log.files:
-                found, events = _file_faults(log, file)
-                faults += found
-                readable = readable and events is not None
-                if events is None:
-                    continue
-                for segment in file.segments:
-                    own = events.filter(pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence))
-                    tree.take(own)
-                    found, posted = _segment_faults(segment, file.name, own, models)
+                faults += _file_faults(log, file)
+                for part in file.parts(PART_EVENTS):
+                    found, events = _part_faults(log, part)
                     faults += found
-                    readable = readable and posted is not None
-                    if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
-                        fresh.apply(posted, segment.first_sequence, segment.last_sequence)
+                    readable = readable and events is not None
+                    if events is None:
+                        break
+                    for segment, own in _by_segment(part, events):
+                        tree.take(own)
+                        found, posted = _segment_faults(segment, file.name, own, models)
+                        faults += found
+                        readable = readable and posted is not None
+                        if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
+                            fresh.apply(posted, segment.first_sequence, segment.last_sequence)
                 report(file.event_count)
             faults += tree.faults(log)
             faults += _unknown_files(workspace)
@@ -111,30 +112,42 @@ def _scratch_folder(workspace: Workspace) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _file_faults(log: LogReader, file: LogFile) -> tuple[list[Fault], pl.DataFrame | None]:
-    """Compare a file with what the manifest says of it; returns its events, in order, when they are all there."""
+def _file_faults(log: LogReader, file: LogFile) -> list[Fault]:
+    """Compare the bytes of a file with what the manifest says of them."""
     path, where = log.path(file), file.name
     if not path.is_file():
-        return [Fault("segment_missing", where, "the file", "no such file")], None
-    faults = []
+        return [Fault("segment_missing", where, "the file", "no such file")]
     digest = file_sha256(path)
     if digest != file.sha256:
-        faults.append(Fault("segment_changed", where, f"SHA-256 {file.sha256}", digest))
-    elif path.stat().st_size != file.bytes:
-        faults.append(Fault("file_bytes_wrong", where, str(file.bytes), str(path.stat().st_size)))
+        return [Fault("segment_changed", where, f"SHA-256 {file.sha256}", digest)]
+    if path.stat().st_size != file.bytes:
+        return [Fault("file_bytes_wrong", where, str(file.bytes), str(path.stat().st_size))]
+    return []
+
+
+def _part_faults(log: LogReader, part: LogFile) -> tuple[list[Fault], pl.DataFrame | None]:
+    """Compare a file, or a part of one, with the sequences that it has; returns its events, when they are all there."""
+    where = part.name
+    if not log.path(part).is_file():
+        return [], None
     try:
-        events = log.events(file)
+        events = log.events(part)
     except StorageError as error:
-        return [*faults, Fault("segment_unreadable", where, "a Parquet file of events", error.message)], None
+        return [Fault("segment_unreadable", where, "a Parquet file of events", error.message)], None
     if "sequence" not in events.columns:
         found = ", ".join(events.columns)
-        return [*faults, Fault("segment_unreadable", where, "events with their sequence", found)], None
+        return [Fault("segment_unreadable", where, "events with their sequence", found)], None
     sequences = events["sequence"]
-    expected = pl.int_range(file.first_sequence, file.last_sequence + 1, eager=True)
+    expected = pl.int_range(part.first_sequence, part.last_sequence + 1, eager=True)
     if len(sequences) != len(expected) or not (sequences == expected).all():
         found = f"{len(sequences)} events from {sequences.min()!s} to {sequences.max()!s}"
-        return [*faults, Fault("sequence_gap", where, f"{expected[0]} to {expected[-1]}, each once", found)], None
-    return faults, events
+        return [Fault("sequence_gap", where, f"{expected[0]} to {expected[-1]}, each once", found)], None
+    return [], events
+
+
+def _by_segment(part: LogFile, events: pl.DataFrame) -> Iterator[tuple[Segment, pl.DataFrame]]:
+    for segment in part.segments:
+        yield segment, events.filter(pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence))
 
 
 def _segment_faults(

@@ -161,7 +161,7 @@ def _row_groups(sources: _Sources, models: Mapping[str, Model]) -> npt.NDArray[n
 
     Events that are led by the same property lie together, so that few row groups can hold a value of it.
     """
-    places = np.empty(len(sources.hashes), dtype=np.int32)
+    places = np.full(len(sources.hashes), -1, dtype=np.int32)
     placed = 0
     leads = pl.concat([_leads(sources, part, models) for part in sources.parts])
     for number in sorted(leads["led_by"].unique()):
@@ -189,7 +189,8 @@ def _leads(sources: _Sources, part: LogFile, models: Mapping[str, Model]) -> pl.
             own = (pl.col("model_version") == version) & (pl.col("type") == name)
             led_by = pl.when(own).then(pl.lit(sources.properties.index(column) + 1, pl.UInt16)).otherwise(led_by)
             lead = pl.when(own).then(pl.col(column)).otherwise(lead)
-    return sources.log.events(part, ["model_version", "type", *names]).select(led_by=led_by, lead=lead)
+    events = sources.log.events(part, ["model_version", "type", *names])
+    return events.with_columns(led_by=led_by, lead=lead).select("led_by", "lead")
 
 
 def compaction_row(number: int, files: Sequence[LogFile], written: SegmentFile, compacted_at: str) -> Compaction:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 import polars as pl
@@ -70,6 +70,12 @@ class _Search:
             pl.any_horizontal(pl.lit(value=False), *(item.expression for item in member)) for member in condition
         )
 
+    @cached_property
+    def _names(self) -> set[str]:
+        """The columns that say whether an event meets the condition."""
+        needed = {name for member in self._condition for item in member for name in item.needs}
+        return needed | set(self._met.meta.root_names())
+
     def places(self) -> pl.DataFrame:
         """Where the first events are that meet the condition, by `_PLACE`, in order of sequence."""
         found = pl.DataFrame(schema=_PLACE)
@@ -96,17 +102,17 @@ class _Search:
             footer = self._log.footers.of(path)
             with parquet.ParquetFile(path, metadata=footer.metadata) as reader:
                 yield reader, footer
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
             raise unreadable(self._file, error) from error
 
     def _placed(self, reader: parquet.ParquetFile, footer: Footer, groups: Sequence[int]) -> pl.DataFrame:
         """Where in some row groups the events are that meet the condition."""
-        names = set(self._met.meta.root_names())
-        table = reader.read_row_groups(groups, columns=sorted(names & set(footer.columns)), use_threads=False)
+        present, lacking = self._names & footer.columns.keys(), self._names - footer.columns.keys()
+        table = reader.read_row_groups(groups, columns=sorted(present), use_threads=False)
         suspects = _suspects(table, self._condition)
         if not len(suspects):
             return pl.DataFrame(schema=_PLACE)
-        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in sorted(names - set(footer.columns))]
+        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in sorted(lacking)]
         suspected = _frame(table.take(suspects)).with_columns(*absent, place=pl.Series(suspects))
         places = suspected.filter(self._met)["place"]
         times = reader.read_row_groups(groups, columns=["sequence", "effective_at"], use_threads=False)
