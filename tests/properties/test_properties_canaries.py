@@ -120,9 +120,8 @@ def _fold_forgetting(sound: Any) -> Any:
 
 
 def _fold_by_effective_time(sound: Any) -> Any:
-    return lambda entries, held: sound(
-        entries.with_columns(sequence=pl.col("effective_at").rank("ordinal").cast(pl.Int64)), held
-    )
+    by_time = pl.col("effective_at").rank("ordinal").cast(pl.Int64)
+    return lambda before, entries: sound(before, entries.with_columns(sequence=by_time))
 
 
 def _all_fresh(_sound: Any) -> Any:
@@ -194,7 +193,7 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     ),
     "order: entries are folded by effective time": (
         "view episodes",
-        "clearwell.ledger.fold._log_order",
+        "clearwell.projections.store.fold",
         _fold_by_effective_time,
     ),
     "order: open accounts are listed the youngest first": (
@@ -217,7 +216,13 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     "status: cleared money is not due": (
         "status",
         "clearwell.quality.clearing.status",
-        _text("open_due_money + cleared_money", "open_due_money"),
+        lambda sound: (
+            lambda *arguments: (
+                sound(*arguments)
+                .replace("open_due_money + cleared_money", "open_due_money")
+                .replace("sum(turnover), count(*)", "sum(turnover - turnover), count(*)")
+            )
+        ),
     ),
     "duplicate: it is accepted once more": ("duplicates", "clearwell.ingest.door.deduplicate", _all_fresh),
     "duplicate: a conflict is taken for one": ("duplicates", "clearwell.ingest.door.deduplicate", _conflicts_unseen),
