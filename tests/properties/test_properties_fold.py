@@ -21,11 +21,7 @@ from clearwell.simulation.auditor import post as audited
 from clearwell.values import columns
 
 LARGEST = 2**63 - 1
-FIGURES = (
-    *("account_type", "account", "currency", "balance", "turnover", "entry_count"),
-    *("opened_effective_at", "opened_recorded_at", "opened_sequence", "opened_entry_index"),
-    *("last_effective_at", "last_recorded_at", "last_sequence", "span_from", "span_to"),
-)
+FIGURES = [name for name in EPISODE_SCHEMA if name != "account_hash"]
 QUICK = examples(30)
 
 

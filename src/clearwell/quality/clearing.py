@@ -53,6 +53,21 @@ def open_with_state() -> str:
     """
 
 
+def open_by_hour(condition: str) -> str:
+    """How many accounts are open that meet `condition`, and the hour by whose end the oldest `$limit` had opened.
+
+    The condition may name flow, account_type, owner and currency. The hour is null where there are no more than that.
+    """
+    return f"""
+    WITH hours AS (
+        SELECT opened_hour, sum(open_count) AS open_count FROM hours_at JOIN windows USING (account_type)
+        WHERE {condition} GROUP BY ALL
+    )
+    SELECT sum(open_count)::BIGINT, min(opened_hour) FILTER (WHERE so_far >= $limit)
+    FROM (SELECT *, sum(open_count) OVER (ORDER BY opened_hour) AS so_far FROM hours)
+    """
+
+
 def cleared_with_due() -> str:
     """The episodes that had cleared by the cut, with `due_at` and `cleared_at`, and whose they were."""
     return f"""
