@@ -26,7 +26,7 @@ from revisions import checked_out
 from stores import Store
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PLOT = REPOSITORY / "docs" / "images" / "performance-growth.svg"
+PLOT = REPOSITORY / "docs" / "pictures" / "performance-growth.svg"
 LEAST_EVENTS = 1_000
 NEEDS = {
     "clearwell.ingest": ("records",),
