@@ -131,8 +131,9 @@ _NO_EVENTS = """(SELECT 0::BIGINT AS sequence, now() AS recorded_at, '' AS flow,
 
 _BALANCES = """
 SELECT w.flow, w.owner, w.kind, b.* FROM (
-    SELECT account_type, account, currency, balance, entry_count FROM reservoirs_at
-    UNION ALL SELECT account_type, account, currency, balance, entry_count FROM open_at
+    SELECT account_type, account, currency, balance::HUGEINT AS balance,
+        entry_count::BIGINT AS entry_count FROM reservoirs_at
+    UNION ALL SELECT account_type, account, currency, balance::HUGEINT, entry_count FROM open_at
 ) AS b JOIN windows AS w USING (account_type)
 """
 
