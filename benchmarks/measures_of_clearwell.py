@@ -188,7 +188,7 @@ def status_process(task: Task) -> Measured:
 
 def _opened(folder: Path) -> Any:
     """The project, with what its commands import imported."""
-    from clearwell.bootstrap import open_project
+    from clearwell import open_project
 
     return open_project(folder)
 

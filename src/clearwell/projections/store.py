@@ -113,6 +113,7 @@ class ProjectionStore:
         self.path = path
         if read_only and not path.exists():
             raise StorageError("projections_not_current", f"{path} does not exist yet")
+        is_settled = not path.with_name(f"{path.name}.wal").exists()  # Else blocks are counted that come with it.
         try:
             self.connection = duckdb.connect(str(path), read_only=read_only)
             self.connection.execute("SET TimeZone = 'UTC'")
@@ -120,7 +121,8 @@ class ProjectionStore:
                 # Insertion with more takes three times the processor's time, which the writer beside it needs.
                 self.connection.execute("SET threads = 1")
                 self.connection.execute("SET checkpoint_threshold = '1GB'")  # At the end is soon enough.
-            self._require_whole()
+            if is_settled:
+                self._require_whole()
             if not self._is_current():
                 if read_only:
                     self.close()
@@ -250,8 +252,11 @@ class ProjectionStore:
         self.connection.unregister("changes")
 
     def _require_whole(self) -> None:
-        """Raise StorageError when the file has lost its end, which DuckDB notices only where it reads there."""
-        row = self.connection.execute("SELECT total_blocks * block_size FROM pragma_database_size()").fetchone()
+        """Raise StorageError when the file has lost its end, which DuckDB notices only where it reads there.
+
+        Free blocks at the end may be missing.
+        """
+        row = self.connection.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchone()
         assert row is not None
         if self.path.stat().st_size < int(row[0]):
             self.close()
