@@ -42,7 +42,11 @@ def _posted(log: LogReader, models: Mapping[str, Model], after: int) -> Iterator
 
 def _batches(log: LogReader, after: int) -> Iterator[pl.DataFrame]:
     held: list[pl.DataFrame] = []
-    for _file, events in log.after(after, without=NOT_POSTED):
+    sound = ""
+    for file, events in log.after(after, without=NOT_POSTED):
+        if file.name != sound:
+            log.require_sound(file)  # A damaged file may be readable, and say something else.
+            sound = file.name
         held.append(events)
         if sum(frame.height for frame in held) >= EVENTS_AT_ONCE:
             yield pl.concat(held, how="diagonal")
