@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from clearwell.ledger.codes import CODE, NAMES, AccountCodes
 from clearwell.ledger.posting import ACCOUNT
 from clearwell.values.times import INSTANT
 
@@ -71,6 +72,13 @@ _Whole = npt.NDArray[np.int64]
 _Bits = npt.NDArray[np.uint64]
 
 
+CODED_SCHEMA = pl.Schema({"code": CODE, **{name: dtype for name, dtype in EPISODE_SCHEMA.items() if name not in NAMES}})
+"""`EPISODE_SCHEMA` with a `code` (`ledger.codes`) in place of account type and currency."""
+
+SINGLE_COLUMNS = ("code", "account_hash", "account", *_FIRST)
+"""What says everything about an account that one entry keeps open."""
+
+
 @dataclass(frozen=True)
 class Folded:
     """Both frames have `EPISODE_SCHEMA`: the episodes that cleared, and for every account touched its state now.
@@ -80,6 +88,19 @@ class Folded:
 
     cleared: pl.DataFrame
     open: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Coded:
+    """As `Folded`, with codes, and the open ones apart by whether they have more than one entry.
+
+    `single` has `SINGLE_COLUMNS`; the others have `CODED_SCHEMA`, but `balance` and `turnover` are of 64 bits where
+    these suffice. Each frame is in order of `code` and, to the second, `opened_effective_at`.
+    """
+
+    cleared: pl.DataFrame
+    single: pl.DataFrame
+    several: pl.DataFrame
 
 
 def account_hash() -> pl.Expr:
@@ -99,21 +120,65 @@ def hash_fingerprint() -> int:
 def fold(open_before: pl.DataFrame, entries: pl.DataFrame) -> Folded:
     """Carry the open episodes on with `entries` of clearing accounts, all later in log order than `open_before`.
 
-    `open_before` has `EPISODE_SCHEMA` and may hold accounts that no entry touches; `entries` has `ENTRY_SCHEMA`.
+    `open_before` has `EPISODE_SCHEMA`, and may hold accounts that no entry touches; `entries` has `ENTRY_SCHEMA`.
     """
+    codes = AccountCodes()
+    hashed = entries.with_columns(account_hash=account_hash())
+    found = fold_coded(codes.coded(open_before), codes.coded(hashed))
+    still_open = [found.several, episodes_of(found.single)]
+    cleared, still_open[0], still_open[1] = (
+        codes.named(frame).select(pl.col(name).cast(dtype) for name, dtype in EPISODE_SCHEMA.items())
+        for frame in (found.cleared, *still_open)
+    )
+    return Folded(cleared, pl.concat(still_open))
+
+
+def fold_coded(open_before: pl.DataFrame, entries: pl.DataFrame) -> Coded:
+    """As `fold`; `open_before` has `CODED_SCHEMA`, entries have `code` and `account_hash` in place of their names."""
     money = _money(open_before, entries)
-    rows = pl.concat([_as_first_entries(open_before, money), _as_rows(entries, money)], rechunk=True)
+    before = open_before.with_columns(pl.col("balance", "turnover").cast(money))
+    rows = pl.concat([_as_first_entries(before), _as_rows(entries, money)], rechunk=True)
     if rows.is_empty():
-        return Folded(open_before, open_before)
-    order, starts = _account_order(rows, _log_order(entries, open_before.height))
+        return Coded(before, rows.select(SINGLE_COLUMNS), before)
+    order, starts = _account_order(rows, _log_order(entries, before.height))
     amounts = rows["amount"].gather(order)
     total = amounts.cum_sum()
     running = total - (total - amounts).gather(np.flatnonzero(starts)).gather(np.cumsum(starts) - 1)
+    is_zero = (running == 0).to_numpy()
     opens = starts.copy()
-    opens[1:] |= (running == 0).to_numpy()[:-1]
-    episodes = _episodes(rows, order, running, np.flatnonzero(opens), open_before)
-    is_open = pl.col("balance") != 0
-    return Folded(cleared=episodes.filter(~is_open), open=episodes.filter(is_open))
+    opens[1:] |= is_zero[:-1]
+    begins = np.flatnonzero(opens)
+    ends = np.append(begins[1:], len(order)) - 1
+    by_kind = _stored_order(rows, order[begins])
+    begins, ends = begins[by_kind], ends[by_kind]
+    cleared = is_zero[ends]
+    held = order[begins] < before.height
+    single = ~cleared & (ends == begins)
+    single[held] &= (before["entry_count"] == 1).to_numpy()[order[begins[held]]]
+    several = ~cleared & ~single
+    found = _Episodes(rows, before, order, running)
+    return Coded(
+        found.frame(begins[cleared], ends[cleared]),
+        rows.select(SINGLE_COLUMNS)[order[begins[single]]],
+        found.frame(begins[several], ends[several]),
+    )
+
+
+def episodes_of(single: pl.DataFrame) -> pl.DataFrame:
+    """Accounts that one entry keeps open, of `SINGLE_COLUMNS`, with all the columns of an episode."""
+    no_instant = pl.lit(None, INSTANT)
+    return single.with_columns(
+        balance=pl.col("opened_amount").cast(pl.Int128),
+        turnover=pl.col("opened_amount").clip(0).cast(pl.Int128),
+        entry_count=pl.lit(1, pl.Int64),
+        second_sequence=pl.lit(None, pl.Int64),
+        later_effective_at=no_instant,
+        last_effective_at="opened_effective_at",
+        last_recorded_at="opened_recorded_at",
+        last_sequence="opened_sequence",
+        span_from="opened_effective_at",
+        span_to="opened_effective_at",
+    )
 
 
 def fold_reservoirs(entries: pl.DataFrame) -> pl.DataFrame:
@@ -131,38 +196,27 @@ def fold_reservoirs(entries: pl.DataFrame) -> pl.DataFrame:
 
 def _money(open_before: pl.DataFrame, entries: pl.DataFrame) -> pl.DataType:
     """The type in which no sum of these amounts can overflow."""
-    amounts = [column.cast(pl.Float64).abs().to_numpy().sum() for column in (entries["amount"], open_before["balance"])]
+    numbers = (entries["amount"], open_before["balance"], open_before["turnover"])
+    amounts = [column.cast(pl.Float64).abs().to_numpy().sum() for column in numbers]
     return pl.Int64() if sum(amounts) < _SAFE_SUM else pl.Int128()
 
 
-def _as_first_entries(before: pl.DataFrame, money: pl.DataType) -> pl.DataFrame:
+def _as_first_entries(before: pl.DataFrame) -> pl.DataFrame:
     """An open episode as one entry of its whole balance, ahead of all that follow."""
-    return before.select(
-        "account_hash",
-        *ACCOUNT,
-        *_FIRST,
-        *_LAST,
-        "span_from",
-        "span_to",
-        amount=pl.col("balance").cast(money),
-    )
+    return before.select(SINGLE_COLUMNS, amount="balance")
 
 
 def _as_rows(entries: pl.DataFrame, money: pl.DataType) -> pl.DataFrame:
-    """Each entry as an episode of its own."""
+    """Each entry as the first of an episode."""
     return entries.select(
-        account_hash().alias("account_hash"),
-        *ACCOUNT,
+        "code",
+        "account_hash",
+        "account",
         opened_effective_at="effective_at",
         opened_recorded_at="recorded_at",
         opened_sequence="sequence",
         opened_entry_index="entry_index",
         opened_amount="amount",
-        last_effective_at="effective_at",
-        last_recorded_at="recorded_at",
-        last_sequence="sequence",
-        span_from="effective_at",
-        span_to="effective_at",
         amount=pl.col("amount").cast(money),
     )
 
@@ -202,66 +256,92 @@ def _account_order(rows: pl.DataFrame, log_order: _Whole) -> tuple[_Whole, npt.N
     order = log_order[places]
     starts = np.concatenate([[True], ordered[1:] != ordered[:-1]])
     same = np.flatnonzero(~starts)
-    names = [rows[name] for name in ACCOUNT]
+    names = [rows[name] for name in ("code", "account")]
     if any((name.gather(order[same]) != name.gather(order[same - 1])).any() for name in names):
         # Two accounts share a hash.
-        ranked = rows.select(*ACCOUNT, place=pl.int_range(pl.len()))[log_order]
-        order = ranked.sort(*ACCOUNT, maintain_order=True)["place"].to_numpy()
+        ranked = rows.select("code", "account", place=pl.int_range(pl.len()))[log_order]
+        order = ranked.sort("code", "account", maintain_order=True)["place"].to_numpy()
         differ = [(name.gather(order[1:]) != name.gather(order[:-1])).to_numpy() for name in names]
         starts = np.concatenate([[True], np.logical_or.reduce(differ)])
     return order, starts
 
 
-def _episodes(
-    rows: pl.DataFrame, order: _Whole, running: pl.Series, begins: _Whole, before: pl.DataFrame
-) -> pl.DataFrame:
-    """One row per episode; the first rows are those of `before`, and an episode that begins with one continues it."""
-    ends = np.append(begins[1:], len(order)) - 1
-    first, last = order[begins], order[ends]
-    carried = first < before.height
-    earlier = before.select("turnover", "entry_count", "second_sequence", "later_effective_at")[first[carried]]
-    has_more = ends > begins
-    second = rows["opened_sequence"].gather(order[begins + has_more])
-    latest, least = _microseconds(rows["span_to"], order), _microseconds(rows["span_from"], order)
-    later = least.copy()
-    later[begins] = _NEVER
-    later[begins[carried]] = earlier["later_effective_at"].to_physical().fill_null(_NEVER).to_numpy()
-    found = rows.select("account_hash", *ACCOUNT, *_FIRST)[first].with_columns(
-        balance=running.gather(ends).cast(pl.Int128),
-        turnover=_received(rows, order, begins, ends, before.height).cast(pl.Int128),
-        entry_count=pl.Series(ends - begins + 1 - carried),
-        second_sequence=pl.when(pl.Series(has_more)).then(second),
-        later_effective_at=_instants(np.minimum.reduceat(later, begins)),
-        span_from=_instants(np.minimum.reduceat(least, begins)),
-        span_to=_instants(np.maximum.reduceat(latest, begins)),
-    )
-    whole = pl.concat([found, rows.select(_LAST)[last]], how="horizontal")
-    return _with_what_was(whole, carried, earlier).select(*EPISODE_SCHEMA)
+@dataclass(frozen=True)
+class _Episodes:
+    """Makes rows of episodes. The first rows of `rows` are those of `before`: an episode that begins there goes on.
+
+    `order` are the places of the rows by account, in log order; `running` is the balance after each, in that order.
+    """
+
+    rows: pl.DataFrame
+    before: pl.DataFrame
+    order: _Whole
+    running: pl.Series
+
+    def frame(self, begins: _Whole, ends: _Whole) -> pl.DataFrame:
+        """The episodes that begin and end at these places of the order."""
+        rows, before, order = self.rows, self.before, self.order
+        if not len(begins):
+            return pl.DataFrame(schema=CODED_SCHEMA)
+        lengths = ends - begins + 1
+        starts = np.cumsum(lengths) - lengths
+        # The places of all their entries, one episode after another.
+        own = order[np.arange(lengths.sum()) + np.repeat(begins - starts, lengths)]
+        first, last = order[begins], order[ends]
+        carried = first < before.height
+        earlier = before.select("turnover", "entry_count", "second_sequence", "later_effective_at")[first[carried]]
+        has_more = lengths > 1
+        effective_at = rows["opened_effective_at"].to_physical().to_numpy()
+        latest, least = (_with_first(effective_at, before[name])[own] for name in ("span_to", "span_from"))
+        later = least.copy()
+        later[starts] = _NEVER
+        later[starts[carried]] = earlier["later_effective_at"].to_physical().fill_null(_NEVER).to_numpy()
+        received = rows["amount"].clip(0).scatter(np.arange(before.height), 0).gather(own)
+        found = rows.select(SINGLE_COLUMNS)[first].with_columns(
+            balance=self.running.gather(ends),
+            turnover=_added(_sums(received, starts, lengths), carried, earlier["turnover"]),
+            entry_count=_added(pl.Series(lengths - carried), carried, earlier["entry_count"]),
+            second_sequence=pl.when(pl.Series(has_more)).then(rows["opened_sequence"].gather(order[begins + has_more])),
+            later_effective_at=_instants(np.minimum.reduceat(later, starts)),
+            span_from=_instants(np.minimum.reduceat(least, starts)),
+            span_to=_instants(np.maximum.reduceat(latest, starts)),
+            **{name: self._last(name, last) for name in _LAST},
+        )
+        known = pl.Series(np.flatnonzero(carried)).filter(earlier["second_sequence"].is_not_null())
+        second = found["second_sequence"].scatter(known, earlier["second_sequence"].drop_nulls())
+        return found.with_columns(second).select(*CODED_SCHEMA)
+
+    def _last(self, name: str, places: _Whole) -> pl.Series:
+        of_entries = self.rows[f"opened_{name.removeprefix('last_')}"].to_physical().to_numpy()
+        return pl.Series(_with_first(of_entries, self.before[name])[places]).cast(self.before.schema[name])
 
 
-def _received(rows: pl.DataFrame, order: _Whole, begins: _Whole, ends: _Whole, held: int) -> pl.Series:
-    """The money that the entries of each episode brought in; the first `held` rows are no entries."""
-    amounts = rows["amount"].clip(0).scatter(np.arange(held), 0).gather(order)
-    total = amounts.cum_sum()
-    return total.gather(ends) - (total - amounts).gather(begins)
+def _sums(values: pl.Series, starts: _Whole, lengths: _Whole) -> pl.Series:
+    """The sum of each run of values."""
+    total = values.cum_sum()
+    return total.gather(starts + lengths - 1) - (total - values).gather(starts)
 
 
-def _with_what_was(episodes: pl.DataFrame, carried: npt.NDArray[np.bool_], earlier: pl.DataFrame) -> pl.DataFrame:
-    """Add what the continued episodes had already, which is in `earlier`, row by row, to those that are `carried`."""
-    places = np.flatnonzero(carried)
-    if not len(places):
-        return episodes
-    had = pl.DataFrame({"place": places}).hstack(earlier)
-    continued = episodes[places].with_columns(
-        turnover=pl.col("turnover") + had["turnover"],
-        entry_count=pl.col("entry_count") + had["entry_count"],
-        second_sequence=pl.coalesce(had["second_sequence"], "second_sequence"),
-    )
-    return pl.concat([episodes.filter(~pl.Series(carried)), continued])
+def _added(values: pl.Series, places: npt.NDArray[np.bool_], more: pl.Series) -> pl.Series:
+    """The values, with `more` added at the places that are true."""
+    chosen = np.flatnonzero(places)
+    return values.scatter(chosen, values.gather(chosen) + more) if len(chosen) else values
 
 
-def _microseconds(instants: pl.Series, order: _Whole) -> _Whole:
-    return instants.to_physical().to_numpy()[order]
+def _stored_order(rows: pl.DataFrame, places: _Whole) -> _Whole:
+    """The order of these rows by code and, to the second, `opened_effective_at`: like ones are stored together."""
+    seconds = rows["opened_effective_at"].to_physical().to_numpy()[places] >> 20
+    codes = rows["code"].to_numpy()[places].astype(np.int64)
+    return np.argsort((codes << 32) + np.clip(seconds, 0, (1 << 32) - 1))
+
+
+def _with_first(numbers: _Whole, others: pl.Series) -> _Whole:
+    """The numbers, of which `others` take the place of the first."""
+    if others.is_empty():
+        return numbers
+    replaced = numbers.copy()
+    replaced[: len(others)] = others.to_physical().to_numpy()
+    return replaced
 
 
 def _instants(microseconds: _Whole) -> pl.Series:

@@ -5,7 +5,7 @@ The applied sequence is part of each transaction: after a crash, the next run go
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,23 +15,27 @@ import numpy as np
 import polars as pl
 
 from clearwell.errors import StorageError
+from clearwell.ledger.codes import CODE, AccountCodes
 from clearwell.ledger.fold import (
-    EPISODE_SCHEMA,
+    CODED_SCHEMA,
     RESERVOIR_SCHEMA,
-    Folded,
+    SINGLE_COLUMNS,
+    Coded,
     account_hash,
-    fold,
+    episodes_of,
+    fold_coded,
     fold_reservoirs,
     hash_fingerprint,
 )
 from clearwell.ledger.posting import Posted
 from clearwell.values.times import INSTANT
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when the tables change; a file of another format is rebuilt."""
 
 TABLES = ("open_accounts", "episodes", "episode_hours", "reservoirs", "reservoir_epochs")
-"""What is projected; the table `progress` says how far."""
+"""What is projected; the table `progress` says how far. The first two are views: of `single_entries` and
+`several_entries`, which are the accounts that one entry keeps open and the others, and of `cleared_episodes`."""
 
 _REFUSED_BY_THE_DISK = ("no space left", "could not write", "permission denied", "read-only file system")
 """What DuckDB says when a sound file cannot be opened."""
@@ -43,6 +47,7 @@ _SQL_TYPES = {
     pl.String(): "VARCHAR",
     pl.Int128(): "DECIMAL(38, 0)",  # Read from Arrow as it is; a HUGEINT takes twice the time.
     pl.Int64(): "BIGINT",
+    CODE: "INTEGER",
     pl.Int16(): "SMALLINT",
     INSTANT: "TIMESTAMPTZ",
 }
@@ -65,6 +70,22 @@ _HOURS_SCHEMA = pl.Schema(
 )
 """Sums of the episodes by the hour (since 1970) of `opened_effective_at`. `open_due_money` is the greater of money in
 and money out, summed; `cleared_money` is turnover."""
+
+_SINGLE_SCHEMA = pl.Schema({name: CODED_SCHEMA[name] for name in SINGLE_COLUMNS})
+
+_NAMED = f"account_hash, account_type, account, currency, {', '.join(list(CODED_SCHEMA)[3:])}"
+
+_VIEWS = f"""
+CREATE VIEW open_accounts AS SELECT {_NAMED} FROM (
+    SELECT {", ".join(CODED_SCHEMA)} FROM several_entries UNION ALL BY NAME
+    SELECT *, opened_amount::DECIMAL(38, 0) AS balance, greatest(opened_amount, 0)::DECIMAL(38, 0) AS turnover,
+        1::BIGINT AS entry_count, NULL::BIGINT AS second_sequence, NULL::TIMESTAMPTZ AS later_effective_at,
+        opened_effective_at AS last_effective_at, opened_recorded_at AS last_recorded_at,
+        opened_sequence AS last_sequence, opened_effective_at AS span_from, opened_effective_at AS span_to
+    FROM single_entries
+) JOIN codes USING (code);
+CREATE VIEW episodes AS SELECT {_NAMED} FROM cleared_episodes JOIN codes USING (code)
+"""
 
 _SAME_ACCOUNT = """
     target.account_hash = change.account_hash AND target.account_type = change.account_type
@@ -113,24 +134,19 @@ class ProjectionStore:
         self.path = path
         if read_only and not path.exists():
             raise StorageError("projections_not_current", f"{path} does not exist yet")
-        is_settled = not path.with_name(f"{path.name}.wal").exists()  # Else blocks are counted that come with it.
+        self._read_only = read_only
         try:
-            self.connection = duckdb.connect(str(path), read_only=read_only)
-            self.connection.execute("SET TimeZone = 'UTC'")
-            if not read_only:
-                # Insertion with more takes three times the processor's time, which the writer beside it needs.
-                self.connection.execute("SET threads = 1")
-                self.connection.execute("SET checkpoint_threshold = '1GB'")  # At the end is soon enough.
-            if is_settled:
-                self._require_whole()
+            self.connection = duckdb.connect()
+            self._attach()
+            self._require_whole()
             if not self._is_current():
                 if read_only:
                     self.close()
                     raise StorageError("projections_not_current", f"{path} has another format")
                 self.clear()
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
-            # The one says that another process has the file, the other that this process has it open to do otherwise.
-            if "could not set lock" in str(error).lower() or isinstance(error, duckdb.ConnectionException):
+        except (duckdb.IOException, duckdb.BinderException) as error:
+            # The one says that another process has the file, the other that this process has it.
+            if "could not set lock" in str(error).lower() or isinstance(error, duckdb.BinderException):
                 message = f"another process is using {path.name}; try again when it has finished"
                 raise StorageError("projections_busy", message) from error
             if any(text in str(error).lower() for text in _REFUSED_BY_THE_DISK):
@@ -163,14 +179,24 @@ class ProjectionStore:
     def clear(self) -> None:
         """Begin anew: empty tables, nothing applied."""
         reservoirs = {name: dtype for name, dtype in RESERVOIR_SCHEMA.items() if name != "epoch"}
-        schemas = (EPISODE_SCHEMA, EPISODE_SCHEMA, _HOURS_SCHEMA, reservoirs, RESERVOIR_SCHEMA)
+        tables: dict[str, Mapping[str, pl.DataType]] = {
+            "codes": {"code": CODE, "account_type": pl.String(), "currency": pl.String()},
+            "single_entries": _SINGLE_SCHEMA,
+            "several_entries": CODED_SCHEMA,
+            "cleared_episodes": CODED_SCHEMA,
+            "episode_hours": _HOURS_SCHEMA,
+            "reservoirs": reservoirs,
+            "reservoir_epochs": RESERVOIR_SCHEMA,
+        }
         with self._transaction():
-            for name, schema in zip(TABLES, schemas, strict=True):
-                self.connection.execute(f"DROP TABLE IF EXISTS {name}")
-                # Accounts that are open today are gone tomorrow: to look for the best way to store them is no gain.
-                plain = ("account",) if name == "open_accounts" else ()
-                self.connection.execute(f"CREATE TABLE {name} ({_columns(schema, plain)})")
-            self.connection.execute("DROP TABLE IF EXISTS progress")
+            for kind in ("view", "table"):
+                found = f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE database_name = current_database()"
+                for (name,) in self.connection.execute(f"{found} AND NOT internal").fetchall():
+                    quoted = str(name).replace('"', '""')
+                    self.connection.execute(f'DROP {kind} "{quoted}"')
+            for name, schema in tables.items():
+                self.connection.execute(f"CREATE TABLE {name} ({_columns(name, schema)})")
+            self.connection.execute(_VIEWS)
             self.connection.execute(
                 "CREATE TABLE progress (format INTEGER NOT NULL, fingerprint BIGINT NOT NULL, "
                 "applied_sequence BIGINT NOT NULL, latest_effective_at TIMESTAMPTZ)"
@@ -198,43 +224,69 @@ class ProjectionStore:
             )
 
     def close(self) -> None:
-        """Release the file."""
-        self.connection.close()
+        """Release the file; what was applied is in it then."""
+        try:
+            if not self._read_only:
+                self.connection.execute("CHECKPOINT")
+        except _FAILED_WRITES as error:
+            raise self._not_writable(error) from error
+        finally:
+            self.connection.close()
+
+    def _attach(self) -> None:
+        """Make the file the one that names on the connection stand for.
+
+        A writer keeps no log of its own: the file is as at the last checkpoint after a crash, and follows again.
+        """
+        options = "READ_ONLY" if self._read_only else "RECOVERY_MODE NO_WAL_WRITES"
+        path = str(self.path).replace("'", "''")
+        self.connection.execute(f"ATTACH '{path}' AS projections ({options})")
+        self.connection.execute("USE projections; SET TimeZone = 'UTC'")
+        if not self._read_only:
+            # Insertion with more takes three times the processor's time, which the writer beside it needs.
+            self.connection.execute("SET threads = 1; SET checkpoint_threshold = '100GB'")
 
     def _apply_clearing(self, entries: pl.DataFrame) -> None:
         if entries.is_empty():
             return
-        found = self._open_among(entries)
-        before = found.drop("row")
-        folded = fold(before, entries)
-        if not found.is_empty():
-            self._execute("DELETE FROM open_accounts WHERE rowid IN (SELECT row FROM changes)", found.select("row"))
-        # In this order, the least and the greatest values of a stored block tell what is in it.
-        for table, rows in (("episodes", folded.cleared), ("open_accounts", folded.open)):
-            ordered = rows.sort("account_type", "opened_effective_at")
-            self._execute(f"INSERT INTO {table} BY NAME SELECT * FROM changes", ordered)
-        self._execute(_ADD_TO_HOURS, _hours(before, folded))
+        known = self.connection.execute("SELECT code, account_type, currency FROM codes").fetchall()
+        codes = AccountCodes(known)
+        coded = codes.coded(entries.with_columns(account_hash=account_hash()))
+        new = sorted(set(coded["code"].unique()) - {code for code, *_names in known})
+        if new:
+            self.connection.executemany("INSERT INTO codes VALUES (?, ?, ?)", codes.rows(new))
+        touched = coded.select(pl.col("account_hash").unique())
+        single = self._taken_out("single_entries", _SINGLE_SCHEMA, touched)
+        several = self._taken_out("several_entries", CODED_SCHEMA, touched)
+        before = pl.concat([episodes_of(single).select(*CODED_SCHEMA), several])
+        folded = fold_coded(before, coded)
+        for table, rows in (
+            ("cleared_episodes", folded.cleared),
+            ("single_entries", folded.single),
+            ("several_entries", folded.several),
+        ):
+            self._execute(f"INSERT INTO {table} BY NAME SELECT * FROM changes", rows)
+        self._execute(_ADD_TO_HOURS, codes.named(_hours(before, folded)))
 
-    def _open_among(self, entries: pl.DataFrame) -> pl.DataFrame:
-        """The open accounts that the entries touch, and perhaps others with the same hash; `row` is their place.
+    def _taken_out(self, table: str, schema: pl.Schema, touched: pl.DataFrame) -> pl.DataFrame:
+        """Remove the accounts with one of the hashes from a table of open accounts, and return them.
 
         Looks at the hashes alone first: reading every column of every row would take forty times as long.
         """
-        touched = entries.select(account_hash().alias("account_hash").unique())
         places = self._frame(
-            "SELECT target.rowid AS row FROM open_accounts AS target SEMI JOIN given USING (account_hash)", touched
+            f"SELECT target.rowid AS row FROM {table} AS target SEMI JOIN given USING (account_hash)", touched
         )
         found = [
             self._frame(
-                f"SELECT rowid AS row, * FROM open_accounts WHERE rowid >= {first} AND rowid <= {last} "
+                f"SELECT * FROM {table} WHERE rowid >= {first} AND rowid <= {last} "
                 "AND rowid IN (SELECT row FROM given)",
                 places,
             )
             for first, last in _runs_of_blocks(places["row"])
         ]
-        columns = [pl.col("row"), *(pl.col(name).cast(dtype) for name, dtype in EPISODE_SCHEMA.items())]
-        nothing = pl.DataFrame(schema={"row": pl.Int64, **EPISODE_SCHEMA})
-        return pl.concat([nothing, *(frame.select(columns) for frame in found)])
+        self._execute(f"DELETE FROM {table} WHERE rowid IN (SELECT row FROM changes)", places)
+        columns = [pl.col(name).cast(dtype) for name, dtype in schema.items()]
+        return pl.concat([pl.DataFrame(schema=schema), *(frame.select(columns) for frame in found)])
 
     def _frame(self, query: str, given: pl.DataFrame) -> pl.DataFrame:
         self.connection.register("given", given.to_arrow())
@@ -300,29 +352,43 @@ def _runs_of_blocks(places: pl.Series) -> list[tuple[int, int]]:
     return [(int(run[0]) * _BLOCK_ROWS, (int(run[-1]) + 1) * _BLOCK_ROWS - 1) for run in runs]
 
 
-def _columns(schema: Mapping[str, pl.DataType], plain: Collection[str]) -> str:
-    """The columns of a table, in SQL; those that are `plain` are not compressed."""
+def _columns(table: str, schema: Mapping[str, pl.DataType]) -> str:
+    """The columns of a table, in SQL."""
+    # Accounts that are open today are gone tomorrow: to look for the best way to store their names is no gain.
+    plain = "account" if table in ("single_entries", "several_entries") else ""
     return ", ".join(
         f"{name} {_SQL_TYPES[dtype]}{'' if name in _MAY_BE_NULL else ' NOT NULL'}"
-        f"{' USING COMPRESSION uncompressed' if name in plain else ''}"
+        f"{' USING COMPRESSION uncompressed' if name == plain else ''}"
         for name, dtype in schema.items()
     )
 
 
-def _hours(before: pl.DataFrame, folded: Folded) -> pl.DataFrame:
-    """What the fold changes in the sums by the hour of opening: `_HOURS_SCHEMA`."""
-    due = pl.max_horizontal("turnover", pl.col("turnover") - pl.col("balance"))
+def _hours(before: pl.DataFrame, folded: Coded) -> pl.DataFrame:
+    """What the fold changes in the sums by the hour of opening: `_HOURS_SCHEMA`, with codes."""
+    amount, balance, turnover = pl.col("opened_amount"), pl.col("balance"), pl.col("turnover")
+    due = pl.max_horizontal(turnover, turnover - balance)
     changes = [
-        frame.select(
-            "account_type",
-            "currency",
-            opened_hour=pl.col("opened_effective_at").to_physical() // 3_600_000_000,
-            open_count=pl.lit(opened, pl.Int64),
-            open_money=pl.col("balance").abs() * opened,
-            open_due_money=due * abs(opened) * opened,
-            cleared_count=pl.lit(1 - abs(opened), pl.Int64),
-            cleared_money=pl.col("turnover") * (1 - abs(opened)),
-        )
-        for frame, opened in ((before, -1), (folded.open, 1), (folded.cleared, 0))
+        _summed(before, opened=-1, money=balance.abs(), due=due),
+        _summed(folded.single, opened=1, money=amount.abs(), due=amount.abs()),
+        _summed(folded.several, opened=1, money=balance.abs(), due=due),
+        _summed(folded.cleared, opened=0, money=turnover, due=due),
     ]
-    return pl.concat(changes).group_by("account_type", "currency", "opened_hour").sum().match_to_schema(_HOURS_SCHEMA)
+    return pl.concat(changes).group_by("code", "opened_hour").sum()
+
+
+def _summed(frame: pl.DataFrame, opened: int, money: pl.Expr, due: pl.Expr) -> pl.DataFrame:
+    """The sums of a frame by code and hour, of episodes that are open now (1), or no longer (-1), or cleared (0)."""
+    nothing = pl.lit(0, pl.Int128)
+    hour = (pl.col("opened_effective_at").to_physical() // 3_600_000_000).alias("opened_hour")
+    sums = frame.group_by("code", hour).agg(
+        count=pl.len().cast(pl.Int64), money=money.cast(pl.Int128).sum(), due=due.cast(pl.Int128).sum()
+    )
+    return sums.select(
+        "code",
+        "opened_hour",
+        open_count=pl.col("count") * opened,
+        open_money=pl.col("money") * opened,
+        open_due_money=pl.col("due") * opened,
+        cleared_count=pl.col("count") * (1 - abs(opened)),
+        cleared_money=pl.col("money") if opened == 0 else nothing,
+    )

@@ -159,9 +159,9 @@ TAMPERING: dict[str, tuple[set[str], Callable[[Ledger], object]]] = {
     ),
     "a projected balance": (
         {"projection_differs"},
-        lambda it: projections(it, "UPDATE open_accounts SET balance = balance + 1"),
+        lambda it: projections(it, "UPDATE single_entries SET opened_amount = opened_amount + 1"),
     ),
-    "a projected episode": ({"projection_differs"}, lambda it: projections(it, "DELETE FROM episodes")),
+    "a projected episode": ({"projection_differs"}, lambda it: projections(it, "DELETE FROM cleared_episodes")),
     "a projected reservoir": (
         {"projection_differs"},
         lambda it: projections(it, "INSERT INTO reservoirs SELECT * FROM reservoirs LIMIT 1"),

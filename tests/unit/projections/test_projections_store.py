@@ -72,7 +72,7 @@ def test_a_file_of_another_format_is_rebuilt(filled: Ledger, column: str) -> Non
     """Tables of another format, or with other hashes, are not trusted."""
     before = tables(filled)
     change(filled, f"UPDATE progress SET {column} = {column} - 1")
-    change(filled, "DELETE FROM open_accounts")
+    change(filled, "DELETE FROM single_entries")
     filled.status()
     assert tables(filled) == before
 
@@ -98,7 +98,7 @@ def test_a_rebuild_gives_the_same_tables(filled: Ledger) -> None:
     assert tables(filled) == before
 
 
-PLACES = ["UPDATE progress", "MERGE INTO reservoirs", "INSERT INTO open_accounts", "MERGE INTO episode_hours"]
+PLACES = ["UPDATE progress", "MERGE INTO reservoirs", "INSERT INTO single_entries", "MERGE INTO episode_hours"]
 
 
 @pytest.mark.parametrize("place", PLACES)
