@@ -14,7 +14,7 @@ from clearwell.application.workspace import Workspace
 from clearwell.catalog import quarantine
 from clearwell.catalog.keys import KeyState
 from clearwell.errors import StorageError, UsageError
-from clearwell.ledger.validation import PROPERTY_BYTES
+from clearwell.ledger.doubts import PROPERTY_BYTES
 from clearwell.values.encrypted import Unreadable
 from clearwell.values.times import stored_text
 

@@ -31,6 +31,9 @@ STORED_AT = 1 << 20
 LARGEST_RUN = 1 << 23
 """Runs are merged up to this many identities."""
 
+MERGED_AT_ONCE = 8
+"""So many runs of like size become one."""
+
 _FILTER_WORTH = 50
 """A filter is made once one in so many of the known identities has been asked for: it takes a look at all of them."""
 
@@ -147,20 +150,30 @@ class Identities:
         return self._runs[-1].last if self._runs else 0
 
     def _tidy(self) -> None:
-        """Merge neighbours of like size, so that few runs are searched; store the merged ones that are large."""
-        while len(self._runs) > 1:
-            before, newest = self._runs[-2:]
-            older, newer = before.rows.shape[1], newest.rows.shape[1]
-            if newer * 4 < older or newer + older > LARGEST_RUN:
-                break
-            both = np.concatenate([before.rows, newest.rows], axis=1)
-            merged = _Run(before.first, newest.last, both[:, np.argsort(both[0], kind="stable")])
-            self._runs[-2:] = [merged]
-            if before.path is not None:
-                before.path.unlink(missing_ok=True)
+        """Merge the newest runs once there are many of like size, so that few are searched; store what is large."""
+        while len(like := self._of_like_size()) >= MERGED_AT_ONCE:
+            both = np.concatenate([run.rows for run in like], axis=1)
+            merged = _Run(like[0].first, like[-1].last, both[:, np.argsort(both[0], kind="stable")])
+            self._runs[-len(like) :] = [merged]
+            for run in like:
+                if run.path is not None:
+                    run.path.unlink(missing_ok=True)
         newest = self._runs[-1]
         if newest.rows.shape[1] >= STORED_AT:
             self._runs[-1] = self._stored(newest)
+
+    def _of_like_size(self) -> list[_Run]:
+        """The newest runs that are not much larger than the last, and together no larger than a run may be."""
+        newest = self._runs[-1].rows.shape[1]
+        like: list[_Run] = []
+        total = 0
+        for run in reversed(self._runs):
+            size = run.rows.shape[1]
+            total += size
+            if size > 2 * newest or total > LARGEST_RUN:
+                break
+            like.insert(0, run)
+        return like
 
     def _stored(self, run: _Run) -> _Run:
         """Write a run down under a name that holds its range and its hash, unless it is there already.

@@ -14,13 +14,10 @@ import numpy.typing as npt
 import polars as pl
 
 from clearwell.flows.model import EventType, Model
+from clearwell.ledger.doubts import ID_BYTES, LARGEST_AMOUNT, PROPERTY_BYTES, Doubts
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns, instants, times
 from clearwell.values.currencies import Currencies
-
-ID_BYTES = 256
-PROPERTY_BYTES = 512
-LARGEST_AMOUNT = 2**63 - 1
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 _FOUND_CHARACTERS = 200
@@ -105,21 +102,48 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     absent. An event of a type never gets fewer properties and amounts than its moves need.
     """
     frame = _with_all_columns(records, rules)
-    verdicts = _Verdicts(frame["position"])
     typed = _typed(frame)
+    doubtful = _doubtful(frame, typed, rules)
+    places = np.flatnonzero(doubtful)
+    if not len(places):
+        return Validated(_finished(typed, rules.model), no_rejections(), _finished(typed.clear(), rules.model))
+    given, read = frame[places], typed[places]
+    verdicts = _examined(given, read, rules)
+    doubtful[places] = verdicts.refused
+    refused = pl.Series(verdicts.refused, dtype=pl.Boolean)
+    return Validated(
+        events=_finished(typed.filter(~pl.Series(doubtful)), rules.model),
+        rejections=verdicts.rejections(),
+        refused=_finished(read.filter(refused & ~_misread(given, read, rules.model)), rules.model),
+    )
+
+
+def _doubtful(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules) -> Mask:
+    """The rows to examine: all that are to be refused, and few others."""
+    doubts = Doubts(frame, typed, rules.model)
+    doubts.of_envelope(_latest(rules))
+    doubts.of_properties()
+    doubts.of_amounts(rules.currencies)
+    return doubts.rows
+
+
+def _examined(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules) -> _Verdicts:
+    """Every row held against every rule."""
+    verdicts = _Verdicts(frame["position"])
     _check_envelope(frame, typed, rules, verdicts)
     parts = typed.with_row_index("row").partition_by("type", as_dict=True)
     for (name,), part in parts.items():
         event_type = rules.model.event_types.get(str(name))
         if event_type is not None:
             _check_contents(event_type, part, frame, rules, verdicts)
-    refused = pl.Series(verdicts.refused, dtype=pl.Boolean)
-    accepted = typed.filter(~refused) if refused.any() else typed
-    return Validated(
-        events=_finished(accepted, rules.model),
-        rejections=verdicts.rejections(),
-        refused=_finished(typed.filter(refused & ~_misread(frame, typed, rules.model)), rules.model),
-    )
+    return verdicts
+
+
+def _latest(rules: Rules) -> dict[str, datetime]:
+    """By column, the latest instant that is allowed."""
+    ahead = rules.recorded_at + rules.future_limit
+    latest = {"effective_at": ahead, "occurred_at": ahead}
+    return {**latest, columns.RECORDED_AT: rules.recorded_at} if rules.imports else latest
 
 
 def _with_all_columns(records: pl.DataFrame, rules: Rules) -> pl.DataFrame:
@@ -183,11 +207,8 @@ def _check_envelope(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules, verd
     expected = f"at most {ID_BYTES} bytes without control characters"
     verdicts.refuse(rows, bad_id, code.ID_INVALID, field="id", expected=expected, found=ids)
     _check_producers(rows, typed, producers, verdicts)
-    ahead = rules.recorded_at + rules.future_limit
-    checked = [("effective_at", ahead, "TOO_FAR_AHEAD"), ("occurred_at", ahead, "TOO_FAR_AHEAD")]
-    if rules.imports:
-        checked.append((columns.RECORDED_AT, rules.recorded_at, "IN_FUTURE"))
-    for name, latest, beyond in checked:
+    for name, latest in _latest(rules).items():
+        beyond = "IN_FUTURE" if name == columns.RECORDED_AT else "TOO_FAR_AHEAD"
         limit = f"not after {instants.format_instant(latest)}"
         statements = [code[f"{name.upper()}_{what}"] for what in ("MISSING", "INVALID", beyond)]
         given, value = frame[name], typed[name]

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
+from clearwell.values.columns import OTHER_PROPERTIES, PROPERTY_PREFIX
 from clearwell.values.times import INSTANT
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ DIGEST_LETTERS = 16
 _SAMPLE_EVENTS = 8_192
 _MOSTLY_DIFFERENT = 0.8
 _MILLISECONDS = pl.Datetime("ms", "UTC")
+_SEARCHED = ("sequence", "effective_at", OTHER_PROPERTIES)
 _WHOLE_NUMBERS = "DELTA_BINARY_PACKED"
-_ALL_DIFFERENT = {"id": "DELTA_BYTE_ARRAY"}
-"""Ids of events share a beginning and nothing else: it is stored once for each page."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ class Layout:
     def writer(self, sink: io.BytesIO | _Hashing, schema: pa.Schema) -> parquet.ParquetWriter:
         """What writes tables of this layout to `sink`."""
         encodings = {item.name: _WHOLE_NUMBERS for item in schema if pa.types.is_integer(item.type)}
-        encodings |= {name: encoding for name, encoding in _ALL_DIFFERENT.items() if name in schema.names}
         return parquet.ParquetWriter(
             pa.PythonFile(sink, mode="w"),
             schema,
@@ -75,6 +74,8 @@ class Layout:
             compression_level=1,
             use_dictionary=[name for name in schema.names if name in self.repeating and name not in encodings],
             column_encoding=encodings,
+            # Searches ask for these ranges; those of the other columns take a fifth of the time, and of a footer half.
+            write_statistics=[name for name in schema.names if name in _SEARCHED or name.startswith(PROPERTY_PREFIX)],
             store_schema=False,
         )
 

@@ -12,7 +12,7 @@ from clearwell.log.ahead import one_ahead
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import ProjectionStore
 
-EVENTS_AT_ONCE = 1_000_000
+EVENTS_AT_ONCE = 500_000
 """Small segments are applied together, up to about this many events."""
 
 

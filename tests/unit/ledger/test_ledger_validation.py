@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearwell.flows.load import load_model
+from clearwell.ledger import validation
 from clearwell.ledger.posting import post
 from clearwell.ledger.rejections import RejectionCode
 from clearwell.ledger.validation import Rules, validate
@@ -56,6 +58,12 @@ def test_every_record_is_accepted_or_refused_once(
     places = result.events["position"].to_list() + result.rejections["position"].to_list()
     assert sorted(places) == list(range(len(records)))
     assert set(result.rejections["code"]) <= set(RejectionCode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "_doubtful", lambda frame, *_: np.ones(frame.height, dtype=np.bool_))
+        examined = validate(frame, held)
+    assert (examined.events.to_dicts(), examined.rejections.to_dicts(), examined.refused.to_dicts()) == (
+        result.events.to_dicts(), result.rejections.to_dicts(), result.refused.to_dicts()
+    ), "what is beyond doubt, examined, would have been accepted too"  # fmt: skip
     alone = [validate(frame[place], held).rejections.select("code", "field").rows() for place in range(len(records))]
     together = {place: [(code, field)] for place, code, field, *_ in result.rejections.rows()}
     assert alone == [together.get(place, []) for place in range(len(records))]
