@@ -21,6 +21,9 @@ from clearwell.ledger.posting import Posted
 MOST_WAITING_EVENTS = 1_000_000
 """With so many events waiting, the writer waits too."""
 
+WORTH_EVENTS, WORTH_SECONDS = 200_000, 0.4
+"""With fewer events waiting, more are waited for, so long: whatever their number, each fold has fixed costs."""
+
 HELD_SECONDS, LET_GO_SECONDS = 5.0, 0.25
 """So long the projections are kept open at most, and so long they are then left to readers, who ask every 0.1 s."""
 
@@ -59,8 +62,10 @@ class Follower:
         self._raise_error()
 
     def _has_room(self, more: int) -> bool:
-        waiting = sum(last - first + 1 for _, first, last in self._waiting)
-        return not waiting or waiting + more <= MOST_WAITING_EVENTS
+        return not self._waiting or self._waiting_events() + more <= MOST_WAITING_EVENTS
+
+    def _waiting_events(self) -> int:
+        return sum(last - first + 1 for _, first, last in self._waiting)
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -69,18 +74,20 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            while batches := self._taken(wait=True):
+            while batches := self._taken():
                 self._project(batches)
         except BaseException as error:  # The writer is told, wherever it is.
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
-    def _taken(self, *, wait: bool) -> list[_Batch]:
-        """What waits now, or soon; nothing at the end."""
+    def _taken(self, until: float | None = None) -> list[_Batch]:
+        """What waits when it is worth it, or long enough; nothing at the end, or when nothing has come by `until`."""
         with self._changed:
-            if wait:
-                self._changed.wait_for(lambda: self._waiting or self._ended)
+            patience = None if until is None else max(0.0, min(until - time.monotonic(), WORTH_SECONDS))
+            self._changed.wait_for(lambda: self._waiting or self._ended, patience)
+            if self._waiting:
+                self._changed.wait_for(lambda: self._ended or self._waiting_events() >= WORTH_EVENTS, WORTH_SECONDS)
             batches, self._waiting = self._waiting, []
             self._changed.notify_all()
         return batches
@@ -96,7 +103,7 @@ class Follower:
                         for kind in ("clearing", "reservoir")
                     )
                     project(self._workspace, store, Posted(clearing, reservoir), batches[0][1], batches[-1][2])
-                    batches = self._taken(wait=False) if time.monotonic() < until else []
+                    batches = self._taken(until) if time.monotonic() < until else []
         except StorageError as error:
             if error.code != "projections_busy":
                 raise

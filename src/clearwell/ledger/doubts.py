@@ -6,7 +6,7 @@ and to ask of each column what all event types want of it, takes a fraction of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import numpy as np
@@ -26,72 +26,71 @@ _FIRST_PRINTED, _LAST_PRINTED = 0x20, 0x7E
 Mask = npt.NDArray[np.bool_]
 
 
-class Doubts:
-    """The rows of a batch that may have to be refused. `given` and `typed` are the same records, row by row."""
+def doubtful(
+    given: pl.DataFrame, typed: pl.DataFrame, model: Model, latest: Mapping[str, datetime], currencies: Collection[str]
+) -> Mask:
+    """The rows that may have to be refused. `given` and `typed` are the same records, row by row.
 
-    def __init__(self, given: pl.DataFrame, typed: pl.DataFrame, model: Model) -> None:
-        """Doubt what is of no declared type; ask for more by the methods."""
-        self._given, self._typed, self._model = given, typed, model
-        self._events = list(model.event_types.values())
-        told = typed["type"].cast(pl.Enum(list(model.event_types)), strict=False).to_physical().cast(pl.Int32)
-        self._numbers = told.fill_null(len(self._events)).to_numpy()
-        self.rows: Mask = self._numbers == len(self._events)
+    No instant may be after the `latest` one of its column; `currencies` are those that are known.
+    """
+    events = list(model.event_types.values())
+    told = pl.col("type").cast(pl.Enum(list(model.event_types)), strict=False).to_physical().cast(pl.Int32)
+    number = told.fill_null(len(events)).alias("number")
+    properties = [name for name in typed.columns if name.startswith(columns.PROPERTY_PREFIX)]
+    amounts = [name for name in typed.columns if name.startswith(columns.AMOUNT_PREFIX)]
+    # All that is asked of columns is asked at once: each step has a fixed cost.
+    found = typed.select(
+        number,
+        id=pl.col("id").is_null() | (pl.col("id") == "") | (pl.col("id").str.len_bytes() > ID_BYTES),
+        producer=pl.col("producer").is_not_null(),  # Rare: whoever says it again is looked at closely.
+        **{name: pl.col(name).is_null() | (pl.col(name) > limit) for name, limit in latest.items()},
+        **{name: pl.col(name).is_not_null() for name in properties},
+        **{f"form of {name}": _is_misformed(name).fill_null(value=False) for name in properties},
+        **{name: _is_wrong(name, currencies).fill_null(value=True) for name in amounts},
+        **{f"sign of {name}": (pl.col(name) < 0).fill_null(value=False) for name in amounts},
+    )
+    of = {column.name: column.to_numpy() for column in found}
+    rows: Mask = of["number"] == len(events)
 
-    def of_envelope(self, latest: Mapping[str, datetime]) -> None:
-        """Doubt ids, producers, and instants that are missing, or after the `latest` of their column."""
-        ids = self._typed["id"]
-        self._doubt(ids.is_null() | (ids == "") | (ids.str.len_bytes() > ID_BYTES) | _has_control(ids))
-        producers = self._typed["producer"]
-        if producers.null_count() < len(producers):
-            self._doubt(producers.is_not_null())  # Rare: whoever says it again is looked at closely.
-        for name, limit in latest.items():
-            value = self._typed[name]
-            self._doubt(value.is_null() | (value > limit))
-
-    def of_properties(self) -> None:
-        """Doubt properties that are needed and missing, of a wrong form, or personal where nobody says whose."""
-        present = {}
-        for name in (name for name in self._typed.columns if name.startswith(columns.PROPERTY_PREFIX)):
-            value = self._typed[name]
-            present[name] = value.is_not_null().to_numpy()
-            if value.null_count() < len(value):
-                bad = (value == "") | (value.str.len_bytes() > PROPERTY_BYTES) | _has_control(value)
-                self._doubt(bad.fill_null(value=False))
-        for name in self._model.property_names:
-            needed = self._is_of({event.name for event in self._events if name in event.required_properties})
-            self._doubt(~present[columns.property_column(name)] & needed)
-        for name in self._model.personal_names:
-            given = present[columns.property_column(name)]
-            self._doubt(given & ~self._is_of({event.name for event in self._events if name in _personal(event)}))
-            for subject in {_personal(event).get(name) for event in self._events} - {None}:
-                missing = given & ~present[columns.property_column(str(subject))]
-                self._doubt(missing & self._is_of({e.name for e in self._events if _personal(e).get(name) == subject}))
-
-    def of_amounts(self, currencies: Iterable[str]) -> None:
-        """Doubt amounts that are missing, unknown, no whole number, out of bounds, or in no known currency."""
-        known = list(currencies)
-        for column in (name for name in self._given.columns if name.startswith(columns.AMOUNT_PREFIX)):
-            name = column.removeprefix(columns.AMOUNT_PREFIX)
-            value = self._typed[column]
-            rules = [(event.name, rule) for event in self._events for rule in event.amounts if rule.name == name]
-            declared = self._is_of({event for event, _rule in rules})
-            signed = self._is_of({event for event, rule in rules if rule.signed})
-            self._doubt(self._given[column].is_not_null().to_numpy() & ~declared)
-            currency = self._typed[columns.currency_column(name)]
-            wrong = value.is_null() | (value < -LARGEST_AMOUNT) | currency.is_null() | ~currency.is_in(known)
-            self._doubt(wrong.fill_null(value=True).to_numpy() & declared)
-            self._doubt((value < 0).fill_null(value=False).to_numpy() & declared & ~signed)
-
-    def _doubt(self, rows: pl.Series | Mask) -> None:
-        if isinstance(rows, pl.Series):
-            rows = rows.fill_null(value=True).to_numpy()
-        self.rows |= rows
-
-    def _is_of(self, event_types: set[str]) -> Mask:
+    def among(event_types: Collection[str]) -> Mask:
         """The rows of one of these event types."""
-        wanted = np.array([*(event.name in event_types for event in self._events), False])
-        rows: Mask = wanted[self._numbers] if event_types else np.zeros(len(self._numbers), dtype=np.bool_)
-        return rows
+        wanted = np.array([*(event.name in event_types for event in events), False])
+        found: Mask = wanted[of["number"]] if event_types else np.zeros(len(rows), dtype=np.bool_)
+        return found
+
+    for name in ("id", "producer", *latest, *(f"form of {name}" for name in properties)):
+        rows |= of[name]
+    for name in ("id", *properties):
+        rows |= _has_control(typed[name])
+    for name in model.property_names:
+        needed = among({event.name for event in events if name in event.required_properties})
+        rows |= ~of[columns.property_column(name)] & needed
+    for name in model.personal_names:
+        present = of[columns.property_column(name)]
+        rows |= present & ~among({event.name for event in events if name in _personal(event)})
+        for subject in {_personal(event).get(name) for event in events} - {None}:
+            own = among({event.name for event in events if _personal(event).get(name) == subject})
+            rows |= present & ~of[columns.property_column(str(subject))] & own
+    for name in amounts:
+        rules = [
+            (event.name, rule) for event in events for rule in event.amounts if columns.amount_column(rule.name) == name
+        ]
+        declared = among({event for event, _rule in rules})
+        rows |= given[name].is_not_null().to_numpy() & ~declared
+        rows |= of[name] & declared
+        rows |= of[f"sign of {name}"] & declared & ~among({event for event, rule in rules if rule.signed})
+    return rows
+
+
+def _is_misformed(name: str) -> pl.Expr:
+    return (pl.col(name) == "") | (pl.col(name).str.len_bytes() > PROPERTY_BYTES)
+
+
+def _is_wrong(name: str, currencies: Collection[str]) -> pl.Expr:
+    """That there is no sound amount in the column `name`, or no known currency beside it."""
+    currency = pl.col(columns.currency_column(name.removeprefix(columns.AMOUNT_PREFIX)))
+    sound = pl.col(name).is_not_null() & (pl.col(name) >= -LARGEST_AMOUNT)
+    return ~(sound & currency.is_in(list(currencies)))
 
 
 def _personal(event: EventType) -> dict[str, str | None]:
@@ -99,10 +98,11 @@ def _personal(event: EventType) -> dict[str, str | None]:
     return {item.name: item.subject for item in event.personal}
 
 
-def _has_control(texts: pl.Series) -> pl.Series:
+def _has_control(texts: pl.Series) -> Mask | bool:
     """Which of the texts have control characters; looks at single ones only where not all are plain ASCII."""
     letters = texts.to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()[2]
     found = np.frombuffer(letters, dtype=np.uint8) if letters is not None else np.empty(0, dtype=np.uint8)
     if not len(found) or (found.min() >= _FIRST_PRINTED and found.max() <= _LAST_PRINTED):
-        return pl.repeat(value=False, n=len(texts), eager=True)
-    return texts.str.contains_any(CONTROL_CHARACTERS)
+        return False
+    rows: Mask = texts.str.contains_any(CONTROL_CHARACTERS).fill_null(value=False).to_numpy()
+    return rows

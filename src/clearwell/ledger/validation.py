@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from clearwell.flows.model import EventType, Model
-from clearwell.ledger.doubts import ID_BYTES, LARGEST_AMOUNT, PROPERTY_BYTES, Doubts
+from clearwell.ledger.doubts import ID_BYTES, LARGEST_AMOUNT, PROPERTY_BYTES, doubtful
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns, instants, times
 from clearwell.values.currencies import Currencies
@@ -103,28 +103,24 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     """
     frame = _with_all_columns(records, rules)
     typed = _typed(frame)
-    doubtful = _doubtful(frame, typed, rules)
-    places = np.flatnonzero(doubtful)
+    refused = _doubtful(frame, typed, rules)
+    places = np.flatnonzero(refused)
     if not len(places):
         return Validated(_finished(typed, rules.model), no_rejections(), _finished(typed.clear(), rules.model))
     given, read = frame[places], typed[places]
     verdicts = _examined(given, read, rules)
-    doubtful[places] = verdicts.refused
-    refused = pl.Series(verdicts.refused, dtype=pl.Boolean)
+    refused[places] = verdicts.refused
+    put_aside = pl.Series(verdicts.refused, dtype=pl.Boolean)
     return Validated(
-        events=_finished(typed.filter(~pl.Series(doubtful)), rules.model),
+        events=_finished(typed.filter(~pl.Series(refused)), rules.model),
         rejections=verdicts.rejections(),
-        refused=_finished(read.filter(refused & ~_misread(given, read, rules.model)), rules.model),
+        refused=_finished(read.filter(put_aside & ~_misread(given, read, rules.model)), rules.model),
     )
 
 
 def _doubtful(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules) -> Mask:
     """The rows to examine: all that are to be refused, and few others."""
-    doubts = Doubts(frame, typed, rules.model)
-    doubts.of_envelope(_latest(rules))
-    doubts.of_properties()
-    doubts.of_amounts(rules.currencies)
-    return doubts.rows
+    return doubtful(frame, typed, rules.model, _latest(rules), list(rules.currencies))
 
 
 def _examined(frame: pl.DataFrame, typed: pl.DataFrame, rules: Rules) -> _Verdicts:
