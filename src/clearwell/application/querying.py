@@ -41,6 +41,7 @@ def query(workspace: Workspace, request: CutRequest, sql: str) -> Iterator[Answe
     """Run one SELECT over the views as of the cut. Raises UsageError for SQL that fails or is anything else."""
     _require_select(sql)
     with books_at(workspace, request) as books, reading(books.log):
+        books.store.spoil()
         _make_views(books)
         _lock(books, workspace)
         try:

@@ -61,6 +61,8 @@ class LogReader:
 
     def grown(self, segments: Sequence[Segment], compactions: Sequence[Compaction]) -> LogReader:
         """The log with what was added to it meanwhile."""
+        if not segments and not compactions:
+            return self
         if compactions or any(item.last_segment >= new.number for item in self._compactions for new in segments[:1]):
             both = (*self._compactions, *compactions)
             return LogReader(self.folder, (*self.segments, *segments), both, self._hold, self.footers)

@@ -25,6 +25,7 @@ from clearwell.ledger.fold import (
     hash_fingerprint,
 )
 from clearwell.ledger.posting import Posted
+from clearwell.projections.attaching import ATTACHED, Reading
 from clearwell.values.times import INSTANT
 
 FORMAT = 3
@@ -35,6 +36,9 @@ TABLES = ("open_accounts", "episodes", "episode_hours", "reservoirs", "reservoir
 
 _REFUSED_BY_THE_DISK = ("no space left", "could not write", "permission denied", "read-only file system")
 """What DuckDB says when a sound file cannot be opened."""
+
+_BUSY = ("could not set lock", "unique file handle conflict")
+"""What DuckDB says when somebody else has the file."""
 
 _FAILED_WRITES = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
 
@@ -48,6 +52,15 @@ _SQL_TYPES = {
 }
 _BLOCK_ROWS = 122_880
 """So many rows DuckDB stores, and passes over, together."""
+
+_PLAIN = {
+    # Accounts that are open today are gone tomorrow: to look for the best way to store them is no gain.
+    "open_accounts": ("account",),
+    # Every status adds these up, and to unpack wide integers takes twenty times as long as to add them.
+    "episode_hours": ("open_money", "open_due_money", "cleared_money"),
+    "reservoirs": ("balance",),
+}
+"""The columns that are not compressed."""
 
 _MAY_BE_NULL = ("second_sequence", "later_effective_at")
 
@@ -111,26 +124,31 @@ class ProjectionStore:
         or must be written first (`projections_not_current`).
         """
         self.path = path
+        self._reading = Reading.of(path) if read_only else None
+        self._read_progress: tuple[int, datetime | None] | None = None
         if read_only and not path.exists():
             raise StorageError("projections_not_current", f"{path} does not exist yet")
         is_settled = not path.with_name(f"{path.name}.wal").exists()  # Else blocks are counted that come with it.
         try:
-            self.connection = duckdb.connect(str(path), read_only=read_only)
-            self.connection.execute("SET TimeZone = 'UTC'")
+            self.connection = self._reading.connection() if self._reading else duckdb.connect(str(path))
             if not read_only:
+                self.connection.execute("SET TimeZone = 'UTC'")
                 # Insertion with more takes three times the processor's time, which the writer beside it needs.
                 self.connection.execute("SET threads = 1")
                 self.connection.execute("SET checkpoint_threshold = '1GB'")  # At the end is soon enough.
-            if is_settled:
-                self._require_whole()
-            if not self._is_current():
-                if read_only:
-                    self.close()
-                    raise StorageError("projections_not_current", f"{path} has another format")
-                self.clear()
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
-            # The one says that another process has the file, the other that this process has it open to do otherwise.
-            if "could not set lock" in str(error).lower() or isinstance(error, duckdb.ConnectionException):
+            try:
+                if is_settled:
+                    self._require_whole()
+                if not self._is_current():
+                    if read_only:
+                        raise StorageError("projections_not_current", f"{path} has another format")
+                    self.clear()
+            except BaseException:
+                self.close()
+                raise
+        except (duckdb.IOException, duckdb.ConnectionException, duckdb.BinderException) as error:
+            # The one says that another process has the file, the others that this process has it open to do otherwise.
+            if any(text in str(error).lower() for text in _BUSY) or isinstance(error, duckdb.ConnectionException):
                 message = f"another process is using {path.name}; try again when it has finished"
                 raise StorageError("projections_busy", message) from error
             if any(text in str(error).lower() for text in _REFUSED_BY_THE_DISK):
@@ -142,12 +160,12 @@ class ProjectionStore:
     @property
     def applied_sequence(self) -> int:
         """The last sequence whose entries are in the tables."""
-        row = self.connection.execute("SELECT applied_sequence FROM progress").fetchone()
-        assert row is not None
-        return int(row[0])
+        return self._progress[0]
 
     def table(self, name: str) -> str:
         """The full name of a table, which no view of the same name on the connection can hide."""
+        if self._reading:
+            return f"{ATTACHED}.main.{name}"
         row = self.connection.execute("SELECT current_database()").fetchone()
         assert row is not None
         return f'"{row[0]}".main.{name}'
@@ -155,10 +173,15 @@ class ProjectionStore:
     @property
     def latest_effective_at(self) -> datetime | None:
         """The greatest `effective_at` of any entry in the tables."""
-        row = self.connection.execute("SELECT latest_effective_at FROM progress").fetchone()
+        return self._progress[1]
+
+    @property
+    def _progress(self) -> tuple[int, datetime | None]:
+        if self._read_progress:
+            return self._read_progress
+        row = self.connection.execute("SELECT applied_sequence, latest_effective_at FROM progress").fetchone()
         assert row is not None
-        found: datetime | None = row[0]
-        return found
+        return int(row[0]), row[1]
 
     def clear(self) -> None:
         """Begin anew: empty tables, nothing applied."""
@@ -167,9 +190,7 @@ class ProjectionStore:
         with self._transaction():
             for name, schema in zip(TABLES, schemas, strict=True):
                 self.connection.execute(f"DROP TABLE IF EXISTS {name}")
-                # Accounts that are open today are gone tomorrow: to look for the best way to store them is no gain.
-                plain = ("account",) if name == "open_accounts" else ()
-                self.connection.execute(f"CREATE TABLE {name} ({_columns(schema, plain)})")
+                self.connection.execute(f"CREATE TABLE {name} ({_columns(schema, _PLAIN.get(name, ()))})")
             self.connection.execute("DROP TABLE IF EXISTS progress")
             self.connection.execute(
                 "CREATE TABLE progress (format INTEGER NOT NULL, fingerprint BIGINT NOT NULL, "
@@ -199,7 +220,15 @@ class ProjectionStore:
 
     def close(self) -> None:
         """Release the file."""
-        self.connection.close()
+        if self._reading:
+            self._reading.close(self.connection)
+        else:
+            self.connection.close()
+
+    def spoil(self) -> None:
+        """Let no later reader have what is set, or made, for all connections from now on."""
+        if self._reading:
+            self._reading.spoil()
 
     def _apply_clearing(self, entries: pl.DataFrame) -> None:
         if entries.is_empty():
@@ -256,18 +285,22 @@ class ProjectionStore:
 
         Free blocks at the end may be missing.
         """
-        row = self.connection.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchone()
+        row = self.connection.execute(
+            "SELECT used_blocks * block_size FROM pragma_database_size() WHERE database_name = current_database()"
+        ).fetchone()
         assert row is not None
         if self.path.stat().st_size < int(row[0]):
-            self.close()
             raise StorageError("projections_damaged", f"{self.path} cannot be read: its end is missing")
 
     def _is_current(self) -> bool:
-        tables = self.connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'progress'")
-        if not tables.fetchall():
+        query = "SELECT format, fingerprint, applied_sequence, latest_effective_at FROM progress"
+        try:
+            found = self.connection.execute(query).fetchall()
+        except duckdb.CatalogException:
             return False
-        found = self.connection.execute("SELECT format, fingerprint FROM progress").fetchall()
-        return found == [(FORMAT, hash_fingerprint())]
+        if self._reading and found:  # Nobody changes it while it is read.
+            self._read_progress = found[0][2:]
+        return [row[:2] for row in found] == [(FORMAT, hash_fingerprint())]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
