@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
@@ -50,7 +50,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Evaluated(Known):
-    """The books at a cut: the relations of `projections.cuts`, `windows` and `business_windows` on the connection."""
+    """The books at a cut: the relations of `projections.cuts`, and of `quality.windows`, on the connection."""
 
     store: ProjectionStore
 
@@ -143,14 +143,14 @@ def _instant(option: str, text: str, alternative: str = "") -> datetime:
 
 
 def _put_windows(evaluated: Evaluated) -> None:
-    connection, days = evaluated.store.connection, dict[str, tuple[date, date]]()
-    # The first is so small that to read it as text, each time it is used, is quicker than to make a table.
+    """Make `windows`, a view of literal rows: to read so few takes less than to make a table."""
+    connection = evaluated.store.connection
     connection.execute(f"CREATE TEMP VIEW windows AS {windows(evaluated.model)}")
-    if evaluated.has_business_days:
-        rows = connection.execute(clearing.opening_days(), {"time_zone": evaluated.time_zone}).fetchall()
-        days = {name: (first, last) for name, first, last in rows}
-    made = "CREATE TEMP TABLE business_windows (account_type VARCHAR, opened_day DATE, due_day DATE)"
-    connection.execute(made)
+    if not evaluated.has_business_days:
+        return
+    rows = connection.execute(clearing.opening_days(), {"time_zone": evaluated.time_zone}).fetchall()
+    days = {name: (first, last) for name, first, last in rows}
+    connection.execute("CREATE TEMP TABLE business_windows (account_type VARCHAR, opened_day DATE, due_day DATE)")
     for name, (opened, due) in business_windows(evaluated.model, days).items():
         filled = "INSERT INTO business_windows SELECT $name, unnest($opened::DATE[]), unnest($due::DATE[])"
         connection.execute(filled, {"name": name, "opened": opened, "due": due})

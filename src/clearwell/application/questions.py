@@ -40,8 +40,7 @@ BALANCE_FIELDS = ("account_type", "properties", "currency", "balance", "entry_co
 
 
 _OPEN_COLUMNS = (
-    "account_type, account, currency, balance, turnover, epoch_us(opened_at) AS opened_us, age_seconds, state, "
-    "entry_count"
+    "account_type, account, currency, balance, turnover, epoch_us(opened_at), age_seconds, state, entry_count"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # DuckDB takes twenty times as long to make an instant of Python's.
 
@@ -111,7 +110,7 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
         else:
             (total,), within = _one(_ask(books, f"SELECT count(*) FROM ({query})", parameters)), ""
         rows = _ask(books, f"{query} {within} ORDER BY {SORTS[wanted.sort]}{limit}", parameters)
-        accounts = [_open_account(books.model, row) for row in _each(rows)]
+        accounts = [_open_account(books.model, row) for row in rows.fetchall()]
         owners = {item.name: item.owner for item in books.model.account_types.values()}
         return OpenReport(books.cut, accounts, int(total or 0), owners)
 
@@ -153,17 +152,19 @@ def properties_of(account_type: AccountType, key: str) -> dict[str, str]:
     return dict(zip(account_type.properties, account_values(key, len(account_type.properties)), strict=True))
 
 
-def _open_account(model: Model, row: Mapping[str, Any]) -> dict[str, Any]:
+def _open_account(model: Model, row: tuple[Any, ...]) -> dict[str, Any]:
+    """What is told of an account, of its `_OPEN_COLUMNS`."""
+    account_type, account, currency, balance, turnover, opened_microseconds, age_seconds, state, entry_count = row
     return {
-        "account_type": row["account_type"],
-        "properties": properties_of(model.account_types[row["account_type"]], row["account"]),
-        "currency": row["currency"],
-        "balance": row["balance"],
-        "turnover": row["turnover"],
-        "opened_at": _EPOCH + timedelta(microseconds=row["opened_us"]),
-        "age_seconds": row["age_seconds"],
-        "state": row["state"],
-        "entry_count": row["entry_count"],
+        "account_type": account_type,
+        "properties": properties_of(model.account_types[account_type], account),
+        "currency": currency,
+        "balance": balance,
+        "turnover": turnover,
+        "opened_at": _EPOCH + timedelta(microseconds=opened_microseconds),
+        "age_seconds": age_seconds,
+        "state": state,
+        "entry_count": entry_count,
     }
 
 

@@ -7,6 +7,7 @@ wherever 64 could overflow.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +91,7 @@ def account_hash() -> pl.Expr:
     return pl.col("account").hash(1) ^ pl.col("account_type").hash(2) ^ pl.col("currency").hash(3)
 
 
+@cache
 def hash_fingerprint() -> int:
     """A number that changes when `account_hash` or an id's hash does: stored hashes are good while it is the same."""
     probe = pl.DataFrame({"account": ["probe"], "account_type": ["of the"], "currency": ["hash function"]})

@@ -152,10 +152,12 @@ def status(uncertain: Mapping[str, tuple[int, int]], business_days: bool = True)
         SELECT * REPLACE (due AND NOT ({_any_of(uncertain)}) AS due) FROM ({hours_with_due(business_days)})
     ),
     parts AS (
-        SELECT account_type, currency, open_count, open_money, 0 AS overdue_count, 0 AS overdue_money, 0 AS due_money,
-            0 AS due_count FROM hours
-        UNION ALL SELECT account_type, currency, 0, 0, open_count, open_money, open_due_money + cleared_money,
-            open_count + cleared_count FROM hours WHERE due
+        SELECT account_type, currency, open_count, open_money,
+            CASE WHEN due THEN open_count ELSE 0 END AS overdue_count,
+            CASE WHEN due THEN open_money ELSE 0 END AS overdue_money,
+            CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END AS due_money,
+            CASE WHEN due THEN open_count + cleared_count ELSE 0 END AS due_count
+        FROM hours
         {_one_by_one(uncertain, business_days)}
     ),
     sums AS (

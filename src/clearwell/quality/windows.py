@@ -38,8 +38,6 @@ def business_windows(
     model: Model, days: Mapping[str, tuple[date, date]]
 ) -> dict[str, tuple[Sequence[date], Sequence[date]]]:
     """For account types with business days: the days from the first to the last of `days`, and when each is due."""
-    if not days:
-        return {}
     import numpy as np  # These take long to import, the holidays of the world above all.
 
     from clearwell.values.calendars import business_day_after
