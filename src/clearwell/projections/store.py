@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import numpy as np
 import polars as pl
 
 from clearwell.errors import StorageError
@@ -26,7 +26,13 @@ from clearwell.ledger.fold import (
 )
 from clearwell.ledger.posting import Posted
 from clearwell.projections.attaching import ATTACHED, Reading
+from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Deferred("numpy")
 
 FORMAT = 3
 """Goes up when the tables change; a file of another format is rebuilt."""
