@@ -210,7 +210,8 @@ class Workspace:
                 known = self._read_log.get("log")
                 if anew or known is None or not _still_right(connection, known, generation):
                     known = LogReader(self.log_folder, (), footers=self._footers)
-                found = manifest.compaction_rows(connection, known.generation) if generation > known.generation else []
+                # Looked for again, now that the generation is held: one may have come between.
+                found = manifest.compaction_rows(connection, known.generation)
                 newer = [Compaction.from_mapping(dict(row)) for row in found]
                 # After the compactions: every segment that one of them covers is among these rows.
                 rows = manifest.segment_rows(connection, known.segments[-1].number if known.segments else 0)
