@@ -151,7 +151,7 @@ def _text(old: str, new: str) -> Plant:
 
 
 def _due_by(microseconds: int) -> Plant:
-    return lambda sound: f"({sound} + INTERVAL '{microseconds} microseconds')"
+    return lambda sound: lambda *arguments: f"({sound(*arguments)} + INTERVAL '{microseconds} microseconds')"
 
 
 PLANTED: dict[str, tuple[str, str, Plant]] = {
@@ -201,8 +201,8 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
         "clearwell.application.questions.SORTS",
         lambda sound: {**sound, "age": "opened_at DESC"},
     ),
-    "state: a window runs out a microsecond late": ("open", "clearwell.quality.clearing._DUE_AT", _due_by(1)),
-    "state: a window runs out a microsecond early": ("open", "clearwell.quality.clearing._DUE_AT", _due_by(-1)),
+    "state: a window runs out a microsecond late": ("open", "clearwell.quality.clearing._due_at", _due_by(1)),
+    "state: a window runs out a microsecond early": ("open", "clearwell.quality.clearing._due_at", _due_by(-1)),
     "state: the instant at which a window runs out is in it": (
         "status",
         "clearwell.quality.clearing.open_with_state",

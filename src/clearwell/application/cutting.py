@@ -9,7 +9,7 @@ from datetime import datetime
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
-from clearwell.catalog.models import ModelPeriod, model_texts
+from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import ClearwellError, UsageError
 from clearwell.flows.model import Model
 from clearwell.ingest.personal import Decryption
@@ -17,7 +17,7 @@ from clearwell.log.reader import LogReader
 from clearwell.projections.cuts import evaluate_at
 from clearwell.projections.store import ProjectionStore
 from clearwell.quality import clearing
-from clearwell.quality.windows import business_windows, windows
+from clearwell.quality.windows import business_windows, has_business_days, windows
 from clearwell.values.cuts import Cut
 from clearwell.values.instants import parse_cut_instant
 from clearwell.values.times import stored_text
@@ -50,9 +50,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Evaluated(Known):
-    """The books at a cut: the relations of `projections.cuts`, `windows` and `business_windows` on the connection."""
+    """The books at a cut: the relations of `projections.cuts`, and of `quality.windows`, on the connection."""
 
     store: ProjectionStore
+
+    @property
+    def has_business_days(self) -> bool:
+        """Whether a window of the model is of business days."""
+        return has_business_days(self.model)
 
 
 def known_at(workspace: Workspace, request: CutRequest) -> Known:
@@ -120,8 +125,7 @@ def _in_force_at(periods: Sequence[ModelPeriod], cut: Cut) -> ModelPeriod:
 
 def _tell_of_waiting_flows(workspace: Workspace, in_force: ModelPeriod) -> None:
     """Say so when the folder's flows are others than those in force, by which every answer is given."""
-    with workspace.catalog.read() as connection:
-        stored = model_texts(connection, in_force.version)
+    stored = workspace.accepted_texts(in_force.version)
     with suppress(ClearwellError):
         if sorted(workspace.project_texts().values()) != sorted(stored.values()):
             workspace.say(
@@ -139,8 +143,14 @@ def _instant(option: str, text: str, alternative: str = "") -> datetime:
 
 
 def _put_windows(evaluated: Evaluated) -> None:
+    """Make `windows`, a view of literal rows: to read so few takes less than to make a table."""
     connection = evaluated.store.connection
-    connection.register("windows", windows(evaluated.model).to_arrow())
+    connection.execute(f"CREATE TEMP VIEW windows AS {windows(evaluated.model)}")
+    if not evaluated.has_business_days:
+        return
     rows = connection.execute(clearing.opening_days(), {"time_zone": evaluated.time_zone}).fetchall()
     days = {name: (first, last) for name, first, last in rows}
-    connection.register("business_windows", business_windows(evaluated.model, days).to_arrow())
+    connection.execute("CREATE TEMP TABLE business_windows (account_type VARCHAR, opened_day DATE, due_day DATE)")
+    for name, (opened, due) in business_windows(evaluated.model, days).items():
+        filled = "INSERT INTO business_windows SELECT $name, unnest($opened::DATE[]), unnest($due::DATE[])"
+        connection.execute(filled, {"name": name, "opened": opened, "due": due})

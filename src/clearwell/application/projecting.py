@@ -99,6 +99,7 @@ def _require_whole(store: ProjectionStore, log: LogReader) -> None:
 def _opened(workspace: Workspace, *, read_only: bool = False) -> ProjectionStore:
     give_up_at = time.monotonic() + WAIT_SECONDS
     mended = False
+    _reading = workspace.projection_reading  # The store uses it, and it outlives the store.
     while True:
         try:
             return ProjectionStore(workspace.projection_path, read_only=read_only)

@@ -41,6 +41,7 @@ def query(workspace: Workspace, request: CutRequest, sql: str) -> Iterator[Answe
     """Run one SELECT over the views as of the cut. Raises UsageError for SQL that fails or is anything else."""
     _require_select(sql)
     with books_at(workspace, request) as books, reading(books.log):
+        books.store.spoil()
         _make_views(books)
         _lock(books, workspace)
         try:
@@ -76,7 +77,8 @@ def _make_views(books: Evaluated) -> None:
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
     parameters = {"$effective_at": at, "$time_zone": quoted_text(books.time_zone)}
-    open_now, episodes = clearing.open_with_state(), clearing.cleared_with_due()
+    business_days = books.has_business_days
+    open_now, episodes = clearing.open_with_state(business_days), clearing.cleared_with_due(business_days)
     for name, text in parameters.items():
         open_now, episodes = open_now.replace(name, text), episodes.replace(name, text)
     views = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,9 @@ from clearwell.log.reader import LogReader
 from clearwell.log.retention import Hold
 from clearwell.settings import Settings
 from clearwell.values.currencies import Currencies
+
+if TYPE_CHECKING:
+    from clearwell.projections.attaching import Reading
 
 _CATALOG = "catalog.sqlite"
 _KEYS = "keys.sqlite"
@@ -113,6 +117,13 @@ class Workspace:
         return self.data_folder / "projections.duckdb"
 
     @cached_property
+    def projection_reading(self) -> Reading:
+        """What reads the projections. The project refers to it, so that it stays between questions."""
+        from clearwell.projections.attaching import Reading  # Few commands need DuckDB.
+
+        return Reading.of(self.projection_path)
+
+    @cached_property
     def catalog(self) -> Database:
         """The catalog, opened when first needed."""
         return Database(self.catalog_path)
@@ -167,6 +178,17 @@ class Workspace:
         loaded = dict[str, Model]() if anew else self._loaded_models
         return KnownModels(self.catalog, self.periods() if periods is None else periods, loaded)
 
+    def accepted_texts(self, version: str) -> dict[str, str]:
+        """The flow files, by name, that a version of the model was accepted with."""
+        if version not in self._read_texts:
+            with self.catalog.read() as connection:
+                self._read_texts[version] = models.model_texts(connection, version)
+        return self._read_texts[version]
+
+    @cached_property
+    def _read_texts(self) -> dict[str, dict[str, str]]:
+        return {}
+
     @cached_property
     def _loaded_models(self) -> dict[str, Model]:
         return {}
@@ -186,12 +208,12 @@ class Workspace:
                 generation = manifest.newest_compaction(connection)
                 hold = self._hold(generation)
                 known = self._read_log.get("log")
-                if anew or known is None or not _still_right(connection, known):
+                if anew or known is None or not _still_right(connection, known, generation):
                     known = LogReader(self.log_folder, (), footers=self._footers)
+                # Looked for again, now that the generation is held: one may have come between.
+                found = manifest.compaction_rows(connection, known.generation)
+                newer = [Compaction.from_mapping(dict(row)) for row in found]
                 # After the compactions: every segment that one of them covers is among these rows.
-                newer = [
-                    Compaction.from_mapping(dict(row)) for row in manifest.compaction_rows(connection, known.generation)
-                ]
                 rows = manifest.segment_rows(connection, known.segments[-1].number if known.segments else 0)
             log = known.grown([Segment.from_mapping(dict(row)) for row in rows], newer)
             if log.generation == generation:
@@ -222,12 +244,13 @@ class Workspace:
             for name in ("catalog", "keys"):
                 if name in self.__dict__:
                     getattr(self, name).close()
+            self.__dict__.pop("projection_reading", None)
 
 
-def _still_right(connection: Connection, known: LogReader) -> bool:
-    """Whether the manifest still has what was read of it, by the newest rows of that."""
+def _still_right(connection: Connection, known: LogReader, generation: int) -> bool:
+    """Whether the manifest, with compactions up to `generation`, still has what was read of it, by its newest rows."""
     newest = known.segments[-1] if known.segments else None
-    return manifest.newest_compaction(connection) >= known.generation and (
+    return generation >= known.generation and (
         newest is None or manifest.row_hash(connection, newest.number) == newest.hash
     )
 

@@ -7,14 +7,24 @@ wherever 64 could overflow.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from clearwell.ledger.codes import CODE, NAMES, AccountCodes
 from clearwell.ledger.posting import ACCOUNT
+from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    _Whole = npt.NDArray[np.int64]
+    _Bits = npt.NDArray[np.uint64]
+else:
+    np = Deferred("numpy")
 
 EPISODE_SCHEMA = pl.Schema(
     {
@@ -64,12 +74,9 @@ RESERVOIR_SCHEMA = pl.Schema(
 """What a batch adds to the balance of a reservoir account within an epoch of the log."""
 
 _SAFE_SUM = float(1 << 62)
-_NEVER = np.iinfo(np.int64).max
+_NEVER = 2**63 - 1
 _FIRST = ("opened_effective_at", "opened_recorded_at", "opened_sequence", "opened_entry_index", "opened_amount")
 _LAST = ("last_effective_at", "last_recorded_at", "last_sequence")
-
-_Whole = npt.NDArray[np.int64]
-_Bits = npt.NDArray[np.uint64]
 
 
 CODED_SCHEMA = pl.Schema({"code": CODE, **{name: dtype for name, dtype in EPISODE_SCHEMA.items() if name not in NAMES}})
@@ -111,6 +118,7 @@ def account_hash() -> pl.Expr:
     return pl.col("account").hash(1) ^ pl.col("account_type").hash(2) ^ pl.col("currency").hash(3)
 
 
+@cache
 def hash_fingerprint() -> int:
     """A number that changes when `account_hash` or an id's hash does: stored hashes are good while it is the same."""
     probe = pl.DataFrame({"account": ["probe"], "account_type": ["of the"], "currency": ["hash function"]})

@@ -1,7 +1,7 @@
 """What the footers of the log's files say, kept between questions, in bounded memory.
 
-The least and greatest value of a column in a row group tell which row groups cannot hold a value. Files of the log
-never change, so that what was read of one stays right.
+The least and greatest value of a column in a row group tell which row groups cannot hold a value; where they do not, a
+filter does after the row group was read twice. Files of the log never change: what was read of one stays right.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from clearwell.log.filters import TextFilter, text_hashes
+
 if TYPE_CHECKING:
+    import polars as pl
     from pyarrow import parquet
 
 _MOST_COLUMN_CHUNKS = 200_000
 """So many are kept; each takes about 800 bytes."""
+
+_MOST_FILTER_BYTES = 64 << 20
+"""So much memory filters may take, a byte for each row of a column."""
 
 _Range = tuple[str, str] | None | bool
 """The least and greatest text of a column in a row group; None when it has none, True when nobody knows."""
@@ -34,7 +40,13 @@ class Footer:
         schema = self.metadata.schema
         self.columns = {schema.column(place).name: place for place in range(self.metadata.num_columns)}
         self.column_chunks = self.metadata.num_columns * self.metadata.num_row_groups
+        self.filters: dict[str, dict[int, TextFilter | None]] = {}
         self._ranges: dict[str, list[_Range]] = {}
+
+    @property
+    def filter_bytes(self) -> int:
+        """How much memory its filters take."""
+        return sum(item.bytes for filters in self.filters.values() for item in filters.values() if item)
 
     def holding(self, column: str, texts: Collection[str] | None) -> set[int]:
         """The row groups that may hold one of `texts` in the column, or with None any value; misses none."""
@@ -44,7 +56,10 @@ class Footer:
         if texts is None:
             return {number for number, span in enumerate(ranges) if span is not None}
         wanted = sorted(texts)
-        return {number for number, span in enumerate(ranges) if _may_hold(span, wanted)}
+        found = {number for number, span in enumerate(ranges) if _may_hold(span, wanted)}
+        filters = self.filters.get(column, {})
+        hashes = text_hashes(texts)
+        return {item for item in found if (own := filters.get(item)) is None or own.may_hold(hashes)}
 
     def _read_ranges(self, column: str) -> list[_Range]:
         place = self.columns[column]
@@ -76,6 +91,7 @@ class Footers:
     def __init__(self) -> None:
         self._kept: OrderedDict[Path, Footer] = OrderedDict()
         self._column_chunks = 0
+        self._filter_bytes = 0
         self._lock = Lock()
 
     def of(self, path: Path) -> Footer:
@@ -90,5 +106,24 @@ class Footers:
                 self._kept[path] = footer
                 self._column_chunks += footer.column_chunks
             while self._column_chunks > _MOST_COLUMN_CHUNKS and len(self._kept) > 1:
-                self._column_chunks -= self._kept.popitem(last=False)[1].column_chunks
+                dropped = self._kept.popitem(last=False)[1]
+                self._column_chunks -= dropped.column_chunks
+                self._filter_bytes -= dropped.filter_bytes
         return footer
+
+    def learn(self, footer: Footer, column: str, group: int, texts: pl.Series) -> None:
+        """Remember which texts a row group has in a column, when they were read for the second time.
+
+        Where the ranges rule out most row groups, the same one is seldom read again.
+        """
+        with self._lock:
+            filters = footer.filters.setdefault(column, {})
+            is_known = group in filters
+            filters.setdefault(group, None)
+            if not is_known or filters[group] or self._filter_bytes >= _MOST_FILTER_BYTES:
+                return
+        learned = TextFilter(texts)
+        with self._lock:
+            if not filters[group] and footer in self._kept.values():
+                filters[group] = learned
+                self._filter_bytes += learned.bytes

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from polars import selectors
 
@@ -17,7 +16,14 @@ from clearwell.errors import StorageError
 from clearwell.log.footers import Footers
 from clearwell.log.manifest import Compaction, LogFile, Segment, current_files
 from clearwell.log.retention import Hold
+from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT, stored_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Deferred("numpy")
 
 PART_EVENTS = 1_000_000
 """So many events of a large file are read at once, to bound memory."""
@@ -61,6 +67,8 @@ class LogReader:
 
     def grown(self, segments: Sequence[Segment], compactions: Sequence[Compaction]) -> LogReader:
         """The log with what was added to it meanwhile."""
+        if not segments and not compactions:
+            return self
         if compactions or any(item.last_segment >= new.number for item in self._compactions for new in segments[:1]):
             both = (*self._compactions, *compactions)
             return LogReader(self.folder, (*self.segments, *segments), both, self._hold, self.footers)

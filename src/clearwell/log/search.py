@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,9 @@ from clearwell.values.cuts import Cut
 from clearwell.values.times import INSTANT
 
 _ROWS_AT_ONCE = 262_144
+_FEW_ROWS = 4
+"""So many events are read one by one; more by row groups, each of which takes as long as five."""
+
 _PLACE = pl.Schema({"sequence": pl.Int64(), "group": pl.Int32(), "row": pl.Int32()})
 
 
@@ -88,12 +92,34 @@ class _Search:
 
     def events(self, places: pl.DataFrame) -> pl.DataFrame:
         """The events at these places, with all columns of the file, in no order."""
-        with self._opened() as (reader, _footer):
+        with self._opened() as (reader, footer):
+            if places.height <= _FEW_ROWS:
+                return with_instants(self._one_by_one(footer, places).lazy()).collect()
             tables = [
                 reader.read_row_group(int(str(group)), use_threads=False).take(own["row"].to_arrow())
                 for (group,), own in places.partition_by("group", as_dict=True).items()
             ]
             return with_instants(_frame(pa.concat_tables(tables)).lazy()).collect()
+
+    def _one_by_one(self, footer: Footer, places: pl.DataFrame) -> pl.DataFrame:
+        """The rows at these places, read from the pages that hold them alone."""
+        groups = range(footer.metadata.num_row_groups)
+        starts = [0, *accumulate(footer.metadata.row_group(group).num_rows for group in groups)]
+        whole = pl.scan_parquet(self._log.path(self._file))
+        rows = [starts[group] + row for group, row in places.select("group", "row").iter_rows()]
+        return pl.concat([whole.slice(row, 1).collect() for row in rows])
+
+    def _learn(self, footer: Footer, table: pa.Table, groups: Sequence[int]) -> None:
+        """Let the footer know which texts these row groups, of which `table` is read, have."""
+        names = {name for member in self._condition for item in member for name, texts in item.needs.items() if texts}
+        start = 0
+        for group in groups:
+            rows = footer.metadata.row_group(group).num_rows
+            for name in names & set(table.column_names):
+                own = _frame(table.select([name]).slice(start, rows))[name]
+                if own.dtype == pl.String:
+                    self._log.footers.learn(footer, name, group, own)
+            start += rows
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[parquet.ParquetFile, Footer]]:
@@ -109,6 +135,7 @@ class _Search:
         """Where in some row groups the events are that meet the condition."""
         present, lacking = self._names & footer.columns.keys(), self._names - footer.columns.keys()
         table = reader.read_row_groups(groups, columns=sorted(present), use_threads=False)
+        self._learn(footer, table, groups)
         suspects = _suspects(table, self._condition)
         if not len(suspects):
             return pl.DataFrame(schema=_PLACE)

@@ -28,6 +28,13 @@ _COLUMNS = ", ".join(EPISODE_SCHEMA)
 _NAMES = ", ".join(ACCOUNT)
 _HOURS = "account_type, currency, epoch_us(opened_effective_at) // 3600000000 AS opened_hour"
 
+_FEW = 100
+
+_ACCOUNTS_SCHEMA = pl.Schema(
+    {**dict.fromkeys(ACCOUNT, pl.String()), "first_sequence": pl.Int64(), "first_index": pl.Int16()}
+)
+_EPOCHS_SCHEMA = pl.Schema({"epoch": pl.Int64(), **dict.fromkeys(ACCOUNT, pl.String())})
+
 _FOLLOWERS = """
 CREATE OR REPLACE TEMP TABLE followers AS
 SELECT DISTINCT own.account_hash FROM ({begun}) AS own JOIN (
@@ -133,11 +140,11 @@ def _evaluate_episodes(store: ProjectionStore, log: LogReader, models: Mapping[s
     straddling = rows.beyond(open_accounts, episodes, also=rows.begun())
     first_alone = _first_alone(store, rows, straddling, (open_accounts, episodes))
     connection.execute(_FOLDED_AGAIN.format(straddling=straddling, first_alone=first_alone))
-    accounts = _frame(store, "SELECT *, first.sequence AS first_sequence, first.entry_index AS first_index "
-                             "FROM folded_again").drop("first")  # fmt: skip
+    firsts = "first.sequence AS first_sequence, first.entry_index AS first_index"
+    accounts = _frame(store, f"SELECT {_NAMES}, {firsts} FROM folded_again", _ACCOUNTS_SCHEMA)
     folded = _folded_again(log, models, cut, accounts)
-    _put(store, "refolded_open", folded.open)
-    _put(store, "refolded_episodes", folded.cleared)
+    _put(store, "refolded_open", folded.open, open_accounts)
+    _put(store, "refolded_episodes", folded.cleared, episodes)
     replaced = "false" if accounts.is_empty() else _IS_FOLDED_AGAIN
     first_entries = _FIRST_ENTRIES.format(
         straddling=straddling, effective_at=rows.effective_at, first_alone=first_alone, replaced=replaced
@@ -213,12 +220,12 @@ def _evaluate_reservoirs(store: ProjectionStore, log: LogReader, models: Mapping
     reservoirs, epochs = (store.table(name) for name in TABLES[3:])
     rows = _Rows(f"TIMESTAMPTZ '{stored_text(cut.effective_at)}'", int(cut.sequence))
     begun = f"span_from <= {rows.effective_at} AND epoch * {RESERVOIR_EPOCH_EVENTS} < {rows.sequence}"
-    straddling = _frame(store, f"SELECT epoch, {_NAMES} FROM ({rows.beyond(epochs, also=begun)})")
+    straddling = _frame(store, f"SELECT epoch, {_NAMES} FROM ({rows.beyond(epochs, also=begun)})", _EPOCHS_SCHEMA)
     sums = [fold_reservoirs(pl.DataFrame(schema=ENTRY_SCHEMA))]
     for entries in _reservoir_entries(log, models, cut, sorted(set(straddling["epoch"]))):
         before = fold_reservoirs(entries.filter(pl.col("effective_at") <= cut.effective_at))
         sums.append(before.join(straddling, on=["epoch", *ACCOUNT], how="semi"))
-    _put(store, "summed_again", pl.concat(sums))
+    _put(store, "summed_again", pl.concat(sums), epochs)
     store.connection.execute(_RESERVOIRS.format(reservoirs=reservoirs, beyond=rows.beyond(epochs)))
 
 
@@ -233,14 +240,21 @@ def _reservoir_entries(
             yield post(log.collected(file, within.drop(*NOT_POSTED, strict=False)), models).reservoir
 
 
-def _frame(store: ProjectionStore, query: str) -> pl.DataFrame:
+def _frame(store: ProjectionStore, query: str, schema: pl.Schema) -> pl.DataFrame:
+    """What a query gives; few rows without Arrow, whose import takes longer than they do."""
+    few = store.connection.execute(query).fetchmany(_FEW)
+    if len(few) < _FEW:
+        return pl.DataFrame(few, schema, orient="row")
     frame = pl.from_arrow(store.connection.execute(query).to_arrow_table())
     assert isinstance(frame, pl.DataFrame)
-    return frame
+    return frame.match_to_schema(schema, integer_cast="upcast")
 
 
-def _put(store: ProjectionStore, name: str, frame: pl.DataFrame) -> None:
-    """Make `frame` a temporary table, its wide integers as decimals."""
+def _put(store: ProjectionStore, name: str, frame: pl.DataFrame, like: str) -> None:
+    """Make `frame` a temporary table with the columns of the table `like`, its wide integers as decimals."""
+    if frame.is_empty():
+        store.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {like} WHERE false")
+        return
     narrow = frame.with_columns(
         pl.col(column).cast(pl.Decimal(38, 0)) for column, dtype in frame.schema.items() if dtype == pl.Int128
     )

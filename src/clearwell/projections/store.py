@@ -5,13 +5,13 @@ The applied sequence is part of each transaction: after a crash, the next run go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import numpy as np
 import polars as pl
 
 from clearwell.errors import StorageError
@@ -28,7 +28,15 @@ from clearwell.ledger.fold import (
     hash_fingerprint,
 )
 from clearwell.ledger.posting import Posted
+from clearwell.ledger.views import quoted_text
+from clearwell.projections.attaching import ATTACHED, Reading
+from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Deferred("numpy")
 
 FORMAT = 4
 """Goes up when the tables change; a file of another format is rebuilt."""
@@ -39,6 +47,9 @@ TABLES = ("open_accounts", "episodes", "episode_hours", "reservoirs", "reservoir
 
 _REFUSED_BY_THE_DISK = ("no space left", "could not write", "permission denied", "read-only file system")
 """What DuckDB says when a sound file cannot be opened."""
+
+_BUSY = ("could not set lock", "unique file handle conflict")
+"""What DuckDB says when somebody else has the file."""
 
 _FAILED_WRITES = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
 
@@ -53,6 +64,17 @@ _SQL_TYPES = {
 }
 _BLOCK_ROWS = 122_880
 """So many rows DuckDB stores, and passes over, together."""
+
+_PLAIN = {
+    # Accounts that are open today are gone tomorrow: to look for the best way to store their names is no gain. And
+    # to unpack wide integers takes twenty times as long as to add them.
+    "single_entries": ("account",),
+    "several_entries": ("account", "balance", "turnover"),
+    "cleared_episodes": ("turnover",),
+    "episode_hours": ("open_money", "open_due_money", "cleared_money"),
+    "reservoirs": ("balance",),
+}
+"""The columns that are not compressed."""
 
 _MAY_BE_NULL = ("second_sequence", "later_effective_at")
 
@@ -132,21 +154,24 @@ class ProjectionStore:
         or must be written first (`projections_not_current`).
         """
         self.path = path
+        self._reading = Reading.of(path) if read_only else None
+        self._read_progress: tuple[int, datetime | None] | None = None
         if read_only and not path.exists():
             raise StorageError("projections_not_current", f"{path} does not exist yet")
-        self._read_only = read_only
         try:
-            self.connection = duckdb.connect()
-            self._attach()
-            self._require_whole()
-            if not self._is_current():
-                if read_only:
-                    self.close()
-                    raise StorageError("projections_not_current", f"{path} has another format")
-                self.clear()
+            self.connection = self._reading.connection() if self._reading else self._attached()
+            try:
+                self._require_whole()
+                if not self._is_current():
+                    if read_only:
+                        raise StorageError("projections_not_current", f"{path} has another format")
+                    self.clear()
+            except BaseException:
+                self._release()
+                raise
         except (duckdb.IOException, duckdb.BinderException) as error:
-            # The one says that another process has the file, the other that this process has it.
-            if "could not set lock" in str(error).lower() or isinstance(error, duckdb.BinderException):
+            # The one says that another process has the file, the other that this process has it open to do otherwise.
+            if any(text in str(error).lower() for text in _BUSY):
                 message = f"another process is using {path.name}; try again when it has finished"
                 raise StorageError("projections_busy", message) from error
             if any(text in str(error).lower() for text in _REFUSED_BY_THE_DISK):
@@ -158,23 +183,24 @@ class ProjectionStore:
     @property
     def applied_sequence(self) -> int:
         """The last sequence whose entries are in the tables."""
-        row = self.connection.execute("SELECT applied_sequence FROM progress").fetchone()
-        assert row is not None
-        return int(row[0])
+        return self._progress[0]
 
     def table(self, name: str) -> str:
         """The full name of a table, which no view of the same name on the connection can hide."""
-        row = self.connection.execute("SELECT current_database()").fetchone()
-        assert row is not None
-        return f'"{row[0]}".main.{name}'
+        return f"{ATTACHED}.main.{name}"
 
     @property
     def latest_effective_at(self) -> datetime | None:
         """The greatest `effective_at` of any entry in the tables."""
-        row = self.connection.execute("SELECT latest_effective_at FROM progress").fetchone()
+        return self._progress[1]
+
+    @property
+    def _progress(self) -> tuple[int, datetime | None]:
+        if self._read_progress:
+            return self._read_progress
+        row = self.connection.execute("SELECT applied_sequence, latest_effective_at FROM progress").fetchone()
         assert row is not None
-        found: datetime | None = row[0]
-        return found
+        return int(row[0]), row[1]
 
     def clear(self) -> None:
         """Begin anew: empty tables, nothing applied."""
@@ -195,7 +221,7 @@ class ProjectionStore:
                     quoted = str(name).replace('"', '""')
                     self.connection.execute(f'DROP {kind} "{quoted}"')
             for name, schema in tables.items():
-                self.connection.execute(f"CREATE TABLE {name} ({_columns(name, schema)})")
+                self.connection.execute(f"CREATE TABLE {name} ({_columns(schema, _PLAIN.get(name, ()))})")
             self.connection.execute(_VIEWS)
             self.connection.execute(
                 "CREATE TABLE progress (format INTEGER NOT NULL, fingerprint BIGINT NOT NULL, "
@@ -226,25 +252,39 @@ class ProjectionStore:
     def close(self) -> None:
         """Release the file; what was applied is in it then."""
         try:
-            if not self._read_only:
+            if not self._reading:
                 self.connection.execute("CHECKPOINT")
         except _FAILED_WRITES as error:
             raise self._not_writable(error) from error
         finally:
-            self.connection.close()
+            self._release()
 
-    def _attach(self) -> None:
-        """Make the file the one that names on the connection stand for.
+    def spoil(self) -> None:
+        """Let no later reader have what is set, or made, for all connections from now on."""
+        if self._reading:
+            self._reading.spoil()
 
-        A writer keeps no log of its own: the file is as at the last checkpoint after a crash, and follows again.
+    def _attached(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own, whose database is the file, to write to it.
+
+        No second log is written: after a crash the file is as at its last checkpoint, and follows from there again.
         """
-        options = "READ_ONLY" if self._read_only else "RECOVERY_MODE NO_WAL_WRITES"
-        path = str(self.path).replace("'", "''")
-        self.connection.execute(f"ATTACH '{path}' AS projections ({options})")
-        self.connection.execute("USE projections; SET TimeZone = 'UTC'")
-        if not self._read_only:
-            # Insertion with more takes three times the processor's time, which the writer beside it needs.
-            self.connection.execute("SET threads = 1; SET checkpoint_threshold = '100GB'")
+        connection = duckdb.connect(config={"temp_directory": f"{self.path}.tmp"})
+        try:
+            connection.execute(f"ATTACH {quoted_text(str(self.path))} AS {ATTACHED} (RECOVERY_MODE NO_WAL_WRITES)")
+            # Insertion with more threads takes three times the processor's time, which the writer beside it needs.
+            connection.execute(f"USE {ATTACHED}; SET TimeZone = 'UTC'; SET threads = 1; SET memory_limit = '1GB'")
+            connection.execute("SET checkpoint_threshold = '100GB'")  # At the end is soon enough.
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _release(self) -> None:
+        if self._reading:
+            self._reading.close(self.connection)
+        else:
+            self.connection.close()
 
     def _apply_clearing(self, entries: pl.DataFrame) -> None:
         if entries.is_empty():
@@ -308,18 +348,22 @@ class ProjectionStore:
 
         Free blocks at the end may be missing.
         """
-        row = self.connection.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchone()
+        row = self.connection.execute(
+            "SELECT used_blocks * block_size FROM pragma_database_size() WHERE database_name = current_database()"
+        ).fetchone()
         assert row is not None
         if self.path.stat().st_size < int(row[0]):
-            self.close()
             raise StorageError("projections_damaged", f"{self.path} cannot be read: its end is missing")
 
     def _is_current(self) -> bool:
-        tables = self.connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'progress'")
-        if not tables.fetchall():
+        query = "SELECT format, fingerprint, applied_sequence, latest_effective_at FROM progress"
+        try:
+            found = self.connection.execute(query).fetchall()
+        except duckdb.CatalogException:
             return False
-        found = self.connection.execute("SELECT format, fingerprint FROM progress").fetchall()
-        return found == [(FORMAT, hash_fingerprint())]
+        if self._reading and found:  # Nobody changes it while it is read.
+            self._read_progress = found[0][2:]
+        return [row[:2] for row in found] == [(FORMAT, hash_fingerprint())]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -352,13 +396,11 @@ def _runs_of_blocks(places: pl.Series) -> list[tuple[int, int]]:
     return [(int(run[0]) * _BLOCK_ROWS, (int(run[-1]) + 1) * _BLOCK_ROWS - 1) for run in runs]
 
 
-def _columns(table: str, schema: Mapping[str, pl.DataType]) -> str:
-    """The columns of a table, in SQL."""
-    # Accounts that are open today are gone tomorrow: to look for the best way to store their names is no gain.
-    plain = "account" if table in ("single_entries", "several_entries") else ""
+def _columns(schema: Mapping[str, pl.DataType], plain: Collection[str]) -> str:
+    """The columns of a table, in SQL; those that are `plain` are not compressed."""
     return ", ".join(
         f"{name} {_SQL_TYPES[dtype]}{'' if name in _MAY_BE_NULL else ' NOT NULL'}"
-        f"{' USING COMPRESSION uncompressed' if name == plain else ''}"
+        f"{' USING COMPRESSION uncompressed' if name in plain else ''}"
         for name, dtype in schema.items()
     )
 

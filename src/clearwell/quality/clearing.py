@@ -2,7 +2,8 @@
 
 Named steps in SQL over relations that the caller provides: `open_at`, `episodes_at`, `reservoirs_at`, `hours_at`,
 `windows` and `business_windows`. Each function returns a query; none runs one. Parameters: `$effective_at` and
-`$time_zone`.
+`$time_zone`. Without `business_days` the query is for a model whose windows are none of business days: to leave out
+what these need halves the time of a question, most of which is planning.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ _LOCAL_DAY = "CAST(timezone($time_zone, opened_effective_at) AS DATE)"
 # set back, means the first: the instant as it was counted before the change, if that reads as the same local time.
 _LOCAL_DUE = f"timezone($time_zone, opened_effective_at) + to_days(date_diff('day', {_LOCAL_DAY}, b.due_day)::INTEGER)"
 _BEFORE_CHANGE = f"timezone($time_zone, {_LOCAL_DUE} - INTERVAL 3 HOUR) + INTERVAL 3 HOUR"
-_DUE_AT = f"""
-CASE WHEN w.window_seconds IS NOT NULL THEN opened_effective_at + to_seconds(w.window_seconds)
-     WHEN w.business_calendar THEN
-        CASE WHEN timezone($time_zone, {_BEFORE_CHANGE}) = {_LOCAL_DUE} THEN {_BEFORE_CHANGE}
-             ELSE timezone($time_zone, {_LOCAL_DUE}) END
-END
-"""
+
+
+def _due_at(business_days: bool) -> str:
+    seconds = "opened_effective_at + to_seconds(w.window_seconds)"
+    if not business_days:
+        return seconds
+    return f"""
+    CASE WHEN w.window_seconds IS NOT NULL THEN {seconds}
+         WHEN w.business_calendar THEN
+            CASE WHEN timezone($time_zone, {_BEFORE_CHANGE}) = {_LOCAL_DUE} THEN {_BEFORE_CHANGE}
+                 ELSE timezone($time_zone, {_LOCAL_DUE}) END
+    END
+    """
 
 
 def opening_days() -> str:
@@ -36,20 +43,20 @@ def opening_days() -> str:
     """
 
 
-def open_with_state() -> str:
+def open_with_state(business_days: bool = True) -> str:
     """The accounts open at the cut with `due_at` and `state` (`in_flight` or `overdue`), and whose they are.
 
     Without a window (learned, and no history yet) an account is in flight.
     """
+    due_at = _due_at(business_days)
     return f"""
     SELECT w.flow, o.account_type, w.owner, o.account, o.currency, o.balance::HUGEINT AS balance,
         o.turnover::HUGEINT AS turnover, o.entry_count,
         o.opened_effective_at AS opened_at, o.opened_recorded_at, o.opened_sequence, o.last_effective_at,
-        o.last_sequence, {_DUE_AT} AS due_at,
-        CASE WHEN {_DUE_AT} <= $effective_at THEN 'overdue' ELSE 'in_flight' END AS state,
+        o.last_sequence, {due_at} AS due_at,
+        CASE WHEN {due_at} <= $effective_at THEN 'overdue' ELSE 'in_flight' END AS state,
         CAST(date_sub('second', o.opened_effective_at, $effective_at) AS BIGINT) AS age_seconds
-    FROM open_at AS o JOIN windows AS w USING (account_type)
-    LEFT JOIN business_windows AS b ON b.account_type = o.account_type AND b.opened_day = {_LOCAL_DAY}
+    FROM open_at AS o JOIN windows AS w USING (account_type) {_business_windows_of("o") if business_days else ""}
     """
 
 
@@ -68,28 +75,38 @@ def open_by_hour(condition: str) -> str:
     """
 
 
-def cleared_with_due() -> str:
+def cleared_with_due(business_days: bool = True) -> str:
     """The episodes that had cleared by the cut, with `due_at` and `cleared_at`, and whose they were."""
+    due_at = _due_at(business_days)
     return f"""
     SELECT w.flow, e.account_type, w.owner, e.account, e.currency, e.turnover::HUGEINT AS turnover, e.entry_count,
         e.opened_effective_at AS opened_at, e.opened_recorded_at, e.opened_sequence,
         e.last_effective_at AS cleared_at, e.last_recorded_at AS cleared_recorded_at,
-        e.last_sequence AS cleared_sequence, {_DUE_AT} AS due_at
-    FROM episodes_at AS e JOIN windows AS w USING (account_type)
-    LEFT JOIN business_windows AS b ON b.account_type = e.account_type AND b.opened_day = {_LOCAL_DAY}
+        e.last_sequence AS cleared_sequence, {due_at} AS due_at
+    FROM episodes_at AS e JOIN windows AS w USING (account_type) {_business_windows_of("e") if business_days else ""}
     """
 
 
-def hours_with_due() -> str:
+def _business_windows_of(rows: str) -> str:
+    return f"LEFT JOIN business_windows AS b ON b.account_type = {rows}.account_type AND b.opened_day = {_LOCAL_DAY}"
+
+
+def hours_with_due(business_days: bool = True) -> str:
     """The sums by the hour of opening, with `due`: whether the windows of all, or of none, have run out by the cut.
 
     Null where only some may have: there the episodes must be looked at one by one. A window of business days ends
     within the due day of the day on which it opened, give or take a change of clocks.
     """
-    return """
+    if not business_days:
+        return f"""
+        SELECT h.*, {_DUE_OF_HOUR} AS due FROM (
+            SELECT h.*, {_FIRST_DUE} AS first_due FROM hours_at AS h JOIN windows AS w USING (account_type)
+        ) AS h
+        """
+    return f"""
     WITH starts AS (
         SELECT h.*, w.window_seconds, w.business_calendar, to_timestamp(opened_hour * 3600) AS starts_at,
-            (opened_hour * 3600 + w.window_seconds) * 1000000 AS first_due
+            {_FIRST_DUE} AS first_due
         FROM hours_at AS h JOIN windows AS w USING (account_type)
     ), days AS (
         SELECT s.account_type, currency, opened_hour,
@@ -104,20 +121,25 @@ def hours_with_due() -> str:
     SELECT s.*, CASE
         WHEN s.business_calendar THEN
             CASE WHEN d.latest <= $effective_at THEN true WHEN d.earliest > $effective_at THEN false END
-        WHEN first_due + 3600000000 <= epoch_us($effective_at) THEN true
-        WHEN coalesce(first_due > epoch_us($effective_at), true) THEN false END AS due
+        ELSE {_DUE_OF_HOUR} END AS due
     FROM starts AS s LEFT JOIN days AS d USING (account_type, currency, opened_hour)
     """
 
 
-def uncertain_hours() -> str:
+_FIRST_DUE = "(opened_hour * 3600 + w.window_seconds) * 1000000"
+_DUE_OF_HOUR = """CASE WHEN first_due + 3600000000 <= epoch_us($effective_at) THEN true
+    WHEN coalesce(first_due > epoch_us($effective_at), true) THEN false END"""
+
+
+def uncertain_hours(business_days: bool = True) -> str:
     """Per account type the first and last hour of opening of which `hours_with_due` cannot tell."""
+    hours = hours_with_due(business_days)
     return f"""
-    SELECT account_type, min(opened_hour), max(opened_hour) FROM ({hours_with_due()}) WHERE due IS NULL GROUP BY ALL
+    SELECT account_type, min(opened_hour), max(opened_hour) FROM ({hours}) WHERE due IS NULL GROUP BY ALL
     """
 
 
-def status(uncertain: Mapping[str, tuple[int, int]]) -> str:
+def status(uncertain: Mapping[str, tuple[int, int]], business_days: bool = True) -> str:
     """Per account type and currency: what is open, in flight and overdue, what was due, and the share cleared.
 
     Sums by hour, and for the hours that are `uncertain` (by account type, first and last) the episodes themselves.
@@ -127,14 +149,16 @@ def status(uncertain: Mapping[str, tuple[int, int]]) -> str:
     """
     return f"""
     WITH hours AS (
-        SELECT * REPLACE (due AND NOT ({_any_of(uncertain)}) AS due) FROM ({hours_with_due()})
+        SELECT * REPLACE (due AND NOT ({_any_of(uncertain)}) AS due) FROM ({hours_with_due(business_days)})
     ),
     parts AS (
-        SELECT account_type, currency, open_count, open_money, 0 AS overdue_count, 0 AS overdue_money, 0 AS due_money,
-            0 AS due_count FROM hours
-        UNION ALL SELECT account_type, currency, 0, 0, open_count, open_money, open_due_money + cleared_money,
-            open_count + cleared_count FROM hours WHERE due
-        {_one_by_one(uncertain)}
+        SELECT account_type, currency, open_count, open_money,
+            CASE WHEN due THEN open_count ELSE 0 END AS overdue_count,
+            CASE WHEN due THEN open_money ELSE 0 END AS overdue_money,
+            CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END AS due_money,
+            CASE WHEN due THEN open_count + cleared_count ELSE 0 END AS due_count
+        FROM hours
+        {_one_by_one(uncertain, business_days)}
     ),
     sums AS (
         SELECT account_type, currency, sum(open_count) AS open_count, sum(open_money) AS open_money,
@@ -168,8 +192,9 @@ def _any_of(uncertain: Mapping[str, tuple[int, int]]) -> str:
     )
 
 
-def _one_by_one(uncertain: Mapping[str, tuple[int, int]]) -> str:
+def _one_by_one(uncertain: Mapping[str, tuple[int, int]], business_days: bool) -> str:
     """What is overdue and due of the episodes that opened in these hours; one scan for those of like hours."""
+    open_now, cleared = open_with_state(business_days), cleared_with_due(business_days)
     alike: dict[tuple[int, int], list[str]] = {}
     for name, hours in uncertain.items():
         alike.setdefault(hours, []).append(quoted_text(name))
@@ -180,7 +205,7 @@ def _one_by_one(uncertain: Mapping[str, tuple[int, int]]) -> str:
         parts.append(f"""
         UNION ALL SELECT account_type, currency, 0, 0, count(*), sum(abs(balance)),
             sum(greatest(turnover, turnover - balance)), count(*)
-        FROM ({open_with_state()}) WHERE {within} AND state = 'overdue' GROUP BY ALL
+        FROM ({open_now}) WHERE {within} AND state = 'overdue' GROUP BY ALL
         UNION ALL SELECT account_type, currency, 0, 0, 0, 0, sum(turnover), count(*)
-        FROM ({cleared_with_due()}) WHERE {within} AND due_at <= $effective_at GROUP BY ALL""")
+        FROM ({cleared}) WHERE {within} AND due_at <= $effective_at GROUP BY ALL""")
     return "".join(parts)

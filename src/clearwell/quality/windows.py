@@ -5,62 +5,62 @@ Fixed windows are seconds; business days are a table from opening day to due day
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
-import numpy as np
-import polars as pl
-
 from clearwell.flows.model import AccountType, Model
+from clearwell.ledger.views import quoted_text
 from clearwell.values.durations import BusinessDays, FixedDuration
 
-WINDOWS_SCHEMA = pl.Schema(
-    {
-        "position": pl.Int64,
-        "flow": pl.String,
-        "account_type": pl.String,
-        "owner": pl.String,
-        "kind": pl.String,
-        "window_seconds": pl.Int64,
-        "business_calendar": pl.Boolean,
-    }
-)
-"""One row per account type. Both `window_seconds` null and `business_calendar` false: learned, or a reservoir."""
 
-BUSINESS_SCHEMA = pl.Schema({"account_type": pl.String, "opened_day": pl.Date, "due_day": pl.Date})
-"""For account types with business days: the local due day of each local day on which an episode opened."""
+def windows(model: Model) -> str:
+    """The account types of `model` with their windows, as SQL: one row per account type.
 
-
-def windows(model: Model) -> pl.DataFrame:
-    """The account types of `model`, with their windows."""
+    Both `window_seconds` null and `business_calendar` false: learned, or a reservoir.
+    """
     rows = [
-        (position, item.flow, item.name, item.owner, item.kind, *_window(item))
+        f"({position}, {_texts(item.flow, item.name, item.owner, item.kind)}, {_window(item)})"
         for position, item in enumerate(model.account_types.values())
     ]
-    return pl.DataFrame(rows, schema=WINDOWS_SCHEMA, orient="row")
+    return f"""
+    SELECT position, flow, account_type, owner, kind, window_seconds::BIGINT AS window_seconds, business_calendar
+    FROM (VALUES {", ".join(rows)})
+        AS given (position, flow, account_type, owner, kind, window_seconds, business_calendar)
+    """
 
 
-def business_windows(model: Model, days: Mapping[str, tuple[date, date]]) -> pl.DataFrame:
-    """Due days for every day between the first and the last of `days`, by account type."""
-    frames = [pl.DataFrame(schema=BUSINESS_SCHEMA)]
-    if not days:
-        return frames[0]
-    from clearwell.values.calendars import business_day_after  # The holidays of the world are slow to import.
+def has_business_days(model: Model) -> bool:
+    """Whether a window of the model is of business days."""
+    return any(isinstance(item.clears_within, BusinessDays) for item in model.account_types.values())
 
+
+def business_windows(
+    model: Model, days: Mapping[str, tuple[date, date]]
+) -> dict[str, tuple[Sequence[date], Sequence[date]]]:
+    """For account types with business days: the days from the first to the last of `days`, and when each is due."""
+    import numpy as np  # These take long to import, the holidays of the world above all.
+
+    from clearwell.values.calendars import business_day_after
+
+    found: dict[str, tuple[Sequence[date], Sequence[date]]] = {}
     for name, (first, last) in days.items():
         window = model.account_types[name].clears_within
         if isinstance(window, BusinessDays):
             opened = np.arange(np.datetime64(first), np.datetime64(last) + 1)
             due = business_day_after(opened, window.days, window.calendar)
-            frames.append(pl.DataFrame({"account_type": [name] * len(opened), "opened_day": opened, "due_day": due}))
-    return pl.concat([frames[0], *(frame.match_to_schema(BUSINESS_SCHEMA) for frame in frames[1:])])
+            found[name] = (opened.tolist(), due.tolist())
+    return found
 
 
-def _window(account_type: AccountType) -> tuple[int | None, bool]:
+def _texts(*texts: str) -> str:
+    return ", ".join(map(quoted_text, texts))
+
+
+def _window(account_type: AccountType) -> str:
     match account_type.clears_within:
         case FixedDuration(seconds=seconds):
-            return seconds, False
+            return f"{seconds}, false"
         case BusinessDays():
-            return None, True
+            return "NULL, true"
         case _:
-            return None, False
+            return "NULL, false"

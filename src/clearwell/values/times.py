@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
+
+from clearwell.values.deferred import Deferred
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+else:
+    pa, pc = Deferred("pyarrow"), Deferred("pyarrow.compute")
 
 INSTANT: pl.DataType = pl.Datetime("us", "UTC")
 """The type of every instant in a frame."""
@@ -15,8 +22,6 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzin
 """No event is effective before or after; inside, every local time and every due time is a date of the calendar."""
 
 EXPECTED = "an ISO 8601 instant from 1900 on, with an offset, such as 2026-01-02T03:04:05Z"
-
-_TARGET = pa.timestamp("us", "UTC")
 
 
 def to_instants(column: pl.Series) -> pl.Series:
@@ -32,7 +37,7 @@ def to_instants(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         return pl.Series(column.name, [None] * len(column), dtype=INSTANT)
     try:
-        parsed = pc.cast(column.to_arrow(), _TARGET)
+        parsed = pc.cast(column.to_arrow(), pa.timestamp("us", "UTC"))
     except pa.ArrowInvalid:
         parsed = _parse_around_failures(column.str.replace(r"(\.\d{6})\d+", "$1").to_arrow())
     return _within_limits(pl.Series(column.name, pl.from_arrow(parsed), dtype=INSTANT))
@@ -48,10 +53,10 @@ def _within_limits(instants: pl.Series) -> pl.Series:
 def _parse_around_failures(texts: pa.Array) -> pa.Array:
     """Halve until the texts that cannot be parsed stand alone; those become null."""
     try:
-        return pc.cast(texts, _TARGET)
+        return pc.cast(texts, pa.timestamp("us", "UTC"))
     except pa.ArrowInvalid:
         if len(texts) == 1:
-            return pa.nulls(1, _TARGET)
+            return pa.nulls(1, pa.timestamp("us", "UTC"))
     middle = len(texts) // 2
     return pa.concat_arrays([_parse_around_failures(texts[:middle]), _parse_around_failures(texts[middle:])])
 
