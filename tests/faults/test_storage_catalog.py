@@ -98,7 +98,7 @@ def test_a_writer_that_was_overtaken(ledger: Ledger, creations: Creations) -> No
         ledger.clock.advance(minutes=5)
         assert ledger.ingest(*second).accepted == 3
         with pytest.raises(StorageError) as caught:
-            ingesting.take(workspace, door, batch)
+            ingesting.take(workspace, door, door.check(batch))
     assert caught.value.code in {"writer_lease_lost", "manifest_moved_on"}
     assert ledger.ingest_file(path).accepted == 3
     assert ledger.ingest_file(path).duplicates == 3

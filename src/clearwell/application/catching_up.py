@@ -16,9 +16,10 @@ import polars as pl
 from clearwell.application.projecting import opened_to_write, project
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError
+from clearwell.ingest.door import PostedEvents
 from clearwell.ledger.posting import Posted
 
-MOST_WAITING_EVENTS = 1_000_000
+MOST_WAITING_EVENTS = 500_000
 """With so many events waiting, the writer waits too."""
 
 WORTH_EVENTS, WORTH_SECONDS = 200_000, 0.4
@@ -26,8 +27,6 @@ WORTH_EVENTS, WORTH_SECONDS = 200_000, 0.4
 
 HELD_SECONDS, LET_GO_SECONDS = 5.0, 0.25
 """So long the projections are kept open at most, and so long they are then left to readers, who ask every 0.1 s."""
-
-_Batch = tuple[Posted, int, int]
 
 
 class Follower:
@@ -37,19 +36,19 @@ class Follower:
         """Nothing happens before `add`."""
         self._workspace = workspace
         self._changed = threading.Condition()
-        self._waiting: list[_Batch] = []
+        self._waiting: list[PostedEvents] = []
         self._ended = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="clearwell-projections", daemon=True)
 
-    def add(self, posted: Posted, first_sequence: int, last_sequence: int) -> None:
+    def add(self, batch: PostedEvents) -> None:
         """Project these entries soon. Waits while many do. Raises what an earlier batch raised."""
         with self._changed:
             if not self._thread.is_alive() and self._error is None:
                 self._thread.start()
-            self._changed.wait_for(lambda: self._error or self._has_room(last_sequence - first_sequence + 1))
+            self._changed.wait_for(lambda: self._error or self._has_room(batch))
             self._raise_error()
-            self._waiting.append((posted, first_sequence, last_sequence))
+            self._waiting.append(batch)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -61,11 +60,12 @@ class Follower:
             self._thread.join()
         self._raise_error()
 
-    def _has_room(self, more: int) -> bool:
+    def _has_room(self, batch: PostedEvents) -> bool:
+        more = batch.last_sequence - batch.first_sequence + 1
         return not self._waiting or self._waiting_events() + more <= MOST_WAITING_EVENTS
 
     def _waiting_events(self) -> int:
-        return sum(last - first + 1 for _, first, last in self._waiting)
+        return self._waiting[-1].last_sequence - self._waiting[0].first_sequence + 1 if self._waiting else 0
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -81,7 +81,7 @@ class Follower:
                 self._error = error
                 self._changed.notify_all()
 
-    def _taken(self, until: float | None = None) -> list[_Batch]:
+    def _taken(self, until: float | None = None) -> list[PostedEvents]:
         """What waits when it is worth it, or long enough; nothing at the end, or when nothing has come by `until`."""
         with self._changed:
             patience = None if until is None else max(0.0, min(until - time.monotonic(), WORTH_SECONDS))
@@ -92,17 +92,18 @@ class Follower:
             self._changed.notify_all()
         return batches
 
-    def _project(self, batches: list[_Batch]) -> None:
+    def _project(self, batches: list[PostedEvents]) -> None:
         """Project these, and what comes meanwhile; every few seconds let readers have the projections."""
         until = time.monotonic() + HELD_SECONDS
         try:
             with closing(opened_to_write(self._workspace)) as store:
                 while batches:
                     clearing, reservoir = (
-                        pl.concat([getattr(posted, kind) for posted, _, _ in batches], rechunk=True)
+                        pl.concat([getattr(batch.posted, kind) for batch in batches], rechunk=True)
                         for kind in ("clearing", "reservoir")
                     )
-                    project(self._workspace, store, Posted(clearing, reservoir), batches[0][1], batches[-1][2])
+                    first, last = batches[0].first_sequence, batches[-1].last_sequence
+                    project(self._workspace, store, Posted(clearing, reservoir), first, last)
                     batches = self._taken(until) if time.monotonic() < until else []
         except StorageError as error:
             if error.code != "projections_busy":

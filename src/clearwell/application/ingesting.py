@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from clearwell.application.catching_up import Follower, following
@@ -14,10 +14,11 @@ from clearwell.catalog import manifest
 from clearwell.catalog.lease import WriterLease
 from clearwell.errors import UsageError
 from clearwell.flows.model import Model
-from clearwell.ingest.batches import Batch, at_most
-from clearwell.ingest.door import Door, DoorOptions, Receipt
+from clearwell.ingest.batches import at_most
+from clearwell.ingest.door import Checked, Door, DoorOptions, Receipt
 from clearwell.ingest.inputs import STANDARD_INPUT, Input, ReadOptions, read, source_inputs
 from clearwell.ingest.personal import Encryption
+from clearwell.log.ahead import one_ahead
 from clearwell.log.leftovers import set_aside
 from clearwell.values import columns
 from clearwell.values.times import to_instants
@@ -57,11 +58,32 @@ def ingest(
     with writing(workspace) as lease, following(workspace) as follower:
         since = _beginning(workspace, chosen[0], options) if imports else None
         model, door = open_door(workspace, lease, imports=imports, since=since)
-        for item, batch, share in read(chosen, model, options):
-            for part in at_most(batch, settings.batch_events):
-                total += take(follower, door, part)
-            report(item, share, len(batch.lines))
+        for item, checked, share, count in _checked(chosen, door, model, options):
+            total += take(follower, door, checked)
+            report(item, share, count)
     return total
+
+
+def _checked(
+    inputs: Sequence[Input], door: Door, model: Model, options: ReadOptions
+) -> Iterator[tuple[Input, Checked, float, int]]:
+    """Every batch of the inputs, checked, with its input, the share of that which is read, and how many records it had.
+
+    While one is taken in, the next is read and checked, in a thread; from standard input, only when it is asked for.
+    """
+    waits = any(item.name == STANDARD_INPUT for item in inputs)
+    batches = _checked_one_by_one(inputs, door, model, options)
+    return batches if waits else one_ahead(batches)
+
+
+def _checked_one_by_one(
+    inputs: Sequence[Input], door: Door, model: Model, options: ReadOptions
+) -> Iterator[tuple[Input, Checked, float, int]]:
+    for item, batch, share in read(inputs, model, options):
+        *parts, last = at_most(batch, options.batch_rows)
+        for part in parts:
+            yield item, door.check(part), share, 0
+        yield item, door.check(last), share, len(batch.lines)
 
 
 def _beginning(workspace: Workspace, first: Input, options: ReadOptions) -> datetime | None:
@@ -110,9 +132,9 @@ def _set_leftovers_aside(workspace: Workspace, lease: WriterLease) -> None:
         workspace.say(f"{name} was never committed, and is kept in {workspace.data_folder / 'leftover'}.")
 
 
-def take(follower: Follower, door: Door, batch: Batch) -> Receipt:
+def take(follower: Follower, door: Door, checked: Checked) -> Receipt:
     """Make a batch durable, and have it projected soon. A reader that keeps the projections does not hold it up."""
-    receipt, posted = door.take(batch)
-    if posted is not None and receipt.first_sequence is not None and receipt.last_sequence is not None:
-        follower.add(posted, receipt.first_sequence, receipt.last_sequence)
+    receipt, posted = door.take(checked)
+    for part in posted:
+        follower.add(part)
     return receipt

@@ -90,7 +90,7 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
                 records = [replace(records[0], record=line)]
             receipt = Receipt()
             for batch in _batches(reader, records):
-                receipt += take(follower, door, batch)
+                receipt += take(follower, door, door.check(batch))
             out = _released(workspace, records)
             if line is not None:
                 out = page if receipt.accepted + receipt.duplicates else []

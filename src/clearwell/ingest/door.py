@@ -7,7 +7,8 @@ refused records, then the caller is told. A crash before the transaction leaves 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,13 +30,16 @@ from clearwell.ingest.identities import Identities
 from clearwell.ingest.personal import Decryption, Encryption
 from clearwell.ingest.recent import RecentEvents
 from clearwell.ledger.posting import Posted, post
-from clearwell.ledger.validation import Rules, validate
+from clearwell.ledger.validation import Rules, Validated, validate
 from clearwell.log.manifest import GENESIS, Segment
 from clearwell.log.reader import LogReader
 from clearwell.log.writer import SegmentFile, write_segment
 from clearwell.values import columns
 from clearwell.values.currencies import Currencies
 from clearwell.values.times import INSTANT, stored_text
+
+POSTED_AT_ONCE = 500_000
+"""So many events are posted, and then folded, at once: more take more memory, and no less time."""
 
 _ORIGINS_AT_ONCE = 500
 
@@ -79,6 +83,23 @@ class DoorOptions:
     imports: bool = False
 
 
+@dataclass(frozen=True)
+class PostedEvents:
+    """The entries of the events `first_sequence` to `last_sequence`."""
+
+    posted: Posted
+    first_sequence: int
+    last_sequence: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A batch, and which of its records can become events."""
+
+    batch: Batch
+    validated: Validated
+
+
 class Door:
     """The way into a log, for whoever has its writer's lease."""
 
@@ -92,16 +113,21 @@ class Door:
         self._remembered: Future[None] | None = None
         self._recent = RecentEvents()
 
-    def take(self, batch: Batch) -> tuple[Receipt, Posted | None]:
+    def check(self, batch: Batch) -> Checked:
+        """Hold a batch against the rules. Another thread may do so while an earlier batch is taken in."""
+        options = self._options
+        rules = Rules(options.model, options.currencies, options.clock(), options.future_limit, options.imports)
+        return Checked(batch, validate(batch.records, rules))
+
+    def take(self, checked: Checked) -> tuple[Receipt, list[PostedEvents]]:
         """Take a batch in. On return, its accepted events are durable and its refused records are in quarantine.
 
-        Returns the receipt, and the entries of the accepted events (None when there are none), for projections.
+        Returns the receipt, and the entries of the accepted events, for projections.
         Raises StorageError when the disk or the catalog refuses; then nothing of the batch is acknowledged, and it can
         be taken again.
         """
+        batch, validated = checked.batch, checked.validated
         recorded_at = self._next_instant()
-        rules = self._rules(recorded_at)
-        validated = validate(batch.records, rules)
         if self._remembered is not None:
             self._remembered.result()
         rejections = first_applicable(batch.rejections, validated.rejections)
@@ -118,16 +144,11 @@ class Door:
         if told_apart.fresh.is_empty():
             with self._lease.write() as connection:
                 quarantine.put_aside(connection, refused, stored_text(recorded_at))
-            return receipt, None
+            return receipt, []
         return self._commit(told_apart.fresh, refused, recorded_at, receipt)
 
     def _events_at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
         return self._recent.at(sequences, self.log)
-
-    def _rules(self, recorded_at: datetime) -> Rules:
-        options = self._options
-        latest = options.clock() if options.imports else recorded_at
-        return Rules(options.model, options.currencies, latest, options.future_limit, options.imports)
 
     def _commit(
         self,
@@ -135,14 +156,14 @@ class Door:
         refused: Iterator[tuple[quarantine.Reason, bytes]],
         recorded_at: datetime,
         receipt: Receipt,
-    ) -> tuple[Receipt, Posted]:
+    ) -> tuple[Receipt, list[PostedEvents]]:
         first = self.log.last_sequence + 1
         if self._options.imports:
             self._require_order(fresh)
         events = self._as_recorded(fresh, first, recorded_at)
         number = self.log.segments[-1].number + 1 if self.log.segments else 1
         writing = self._beside.submit(write_segment, self._options.log_folder, f"segment-{number:08d}", events)
-        posted = post(events, {self._options.model.version: self._options.model})
+        posted = [self._posted(part) for part in events.iter_slices(POSTED_AT_ONCE)]
         try:
             file = writing.result()
         except OSError as error:
@@ -156,6 +177,10 @@ class Door:
         self._remembered = self._beside.submit(self._identities.add, fresh["identity_hash"].to_numpy(), first)
         accepted = replace(receipt, accepted=events.height, first_sequence=first, last_sequence=segment.last_sequence)
         return accepted, posted
+
+    def _posted(self, events: pl.DataFrame) -> PostedEvents:
+        model = self._options.model
+        return PostedEvents(post(events, {model.version: model}), events["sequence"][0], events["sequence"][-1])
 
     def _as_recorded(self, fresh: pl.DataFrame, first: int, recorded_at: datetime) -> pl.DataFrame:
         """The events as the log keeps them: with their place, the system time, and the model they are posted under."""
@@ -195,20 +220,25 @@ class Door:
             f"found {stored_text(found)}. Sort what is imported by recorded_at, and import it before anything newer.",
         )
 
-    def _described(self, number: int, file: SegmentFile, events: pl.DataFrame, posted: Posted) -> Segment:
+    def _described(
+        self, number: int, file: SegmentFile, events: pl.DataFrame, posted: Sequence[PostedEvents]
+    ) -> Segment:
         last = self.log.segments[-1] if self.log.segments else None
         times = events.select(first=pl.col("effective_at").min(), last=pl.col("effective_at").max()).row(0)
         recorded = events["recorded_at"]
+        moved: Counter[str] = Counter()
+        for part in posted:
+            moved.update(part.posted.moved())
         return Segment(
             number=number,
             first_sequence=events["sequence"][0],
             last_sequence=events["sequence"][-1],
             event_count=events.height,
-            entry_count=posted.entry_count,
+            entry_count=sum(part.posted.entry_count for part in posted),
             recorded_at=stored_text(recorded[-1]),
             first_effective_at=stored_text(times[0]),
             last_effective_at=stored_text(times[1]),
-            moved=json.dumps({currency: str(total) for currency, total in posted.moved().items()}, sort_keys=True),
+            moved=json.dumps({currency: str(total) for currency, total in moved.items()}, sort_keys=True),
             model_version=self._options.model.version,
             file_name=file.name,
             file_bytes=file.bytes,

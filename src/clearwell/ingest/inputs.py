@@ -23,7 +23,6 @@ from clearwell.ingest import tables
 from clearwell.ingest.batches import Batch
 from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
 from clearwell.ledger.views import quoted_name
-from clearwell.log.ahead import one_ahead
 from clearwell.values import columns
 
 FORMATS = {
@@ -110,15 +109,8 @@ class ReadOptions:
 def read(inputs: Sequence[Input], model: Model, options: ReadOptions) -> Iterator[tuple[Input, Batch, float]]:
     """Yield the batches of the inputs, each with its input and the share of it that has been read (0 where unknown).
 
-    While one is in use, the next is read, in a thread; but with standard input, only when somebody asks for it.
     Raises DataError when an input is not in its format, when a source's SQL fails, or when a file it reads is absent.
     """
-    waits = any(item.name == STANDARD_INPUT for item in inputs)
-    batches = _read_each(inputs, model, options)
-    yield from batches if waits else one_ahead(batches)
-
-
-def _read_each(inputs: Sequence[Input], model: Model, options: ReadOptions) -> Iterator[tuple[Input, Batch, float]]:
     for source in inputs:
         for batch, share in _read(source, model, options):
             if source.format != "ndjson" and not batch.records.is_empty():

@@ -65,15 +65,13 @@ def post(events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str
     `models` holds every version that occurs. With `only`, entries of other account types are left out. An event that
     its model cannot post is our mistake, and fails loudly.
     """
-    parts: dict[str, list[pl.DataFrame]] = {"clearing": [], "reservoir": []}
+    empty = pl.LazyFrame(schema=ENTRY_SCHEMA)
+    parts: dict[str, list[pl.LazyFrame]] = {"clearing": [empty], "reservoir": [empty]}
     for (version, name), part in events.partition_by("model_version", "type", as_dict=True).items():
         model = models[str(version)]
         _post_type(part, model.event_types[str(name)], model, parts, only)
-    empty = pl.DataFrame(schema=ENTRY_SCHEMA)
-    return Posted(
-        clearing=pl.concat([empty, *parts["clearing"]], rechunk=True),
-        reservoir=pl.concat([empty, *parts["reservoir"]], rechunk=True),
-    )
+    clearing, reservoir = pl.collect_all([pl.concat(parts["clearing"]), pl.concat(parts["reservoir"])])
+    return Posted(clearing.rechunk(), reservoir.rechunk())
 
 
 def touching(accounts: pl.DataFrame, models: Mapping[str, Model]) -> pl.Expr:
@@ -105,7 +103,7 @@ def _post_type(
     events: pl.DataFrame,
     event_type: EventType,
     model: Model,
-    parts: Mapping[str, list[pl.DataFrame]],
+    parts: Mapping[str, list[pl.LazyFrame]],
     only: Collection[str] | None,
 ) -> None:
     def wanted(reference: AccountReference) -> bool:
@@ -114,27 +112,25 @@ def _post_type(
     sides = [side for move in event_type.moves for side in (move.source, move.destination)]
     references = {side.values for side in sides if wanted(side)}
     key_columns = {values: f"key_{number}" for number, values in enumerate(references)}
-    keyed = events.with_columns(account_key_expression(values).alias(name) for values, name in key_columns.items())
+    keyed = events.lazy().with_columns(
+        account_key_expression(values).alias(name) for values, name in key_columns.items()
+    )
     for move_index, move in enumerate(event_type.moves):
         value = pl.col(columns.amount_column(move.amount))
         for side, (reference, amount) in enumerate(((move.source, -value), (move.destination, value))):
             if not wanted(reference):
                 continue
-            entries = (
-                keyed.lazy()
-                .filter(value != 0)
-                .select(
-                    account_type=pl.lit(reference.account_type),
-                    account=key_columns[reference.values],
-                    currency=columns.currency_column(move.amount),
-                    sequence="sequence",
-                    entry_index=pl.lit(2 * move_index + side, pl.Int16),
-                    effective_at="effective_at",
-                    recorded_at="recorded_at",
-                    amount=amount,
-                )
+            entries = keyed.filter(value != 0).select(
+                account_type=pl.lit(reference.account_type),
+                account=key_columns[reference.values],
+                currency=columns.currency_column(move.amount),
+                sequence="sequence",
+                entry_index=pl.lit(2 * move_index + side, pl.Int16),
+                effective_at="effective_at",
+                recorded_at="recorded_at",
+                amount=amount,
             )
-            parts[model.account_types[reference.account_type].kind].append(entries.collect())
+            parts[model.account_types[reference.account_type].kind].append(entries)
 
 
 def account_key_expression(values: Sequence[PropertyValue]) -> pl.Expr:

@@ -64,7 +64,7 @@ class Layout:
         frame = events.with_columns(pl.col(name).cast(_MILLISECONDS) for name in sorted(self.in_milliseconds))
         return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
-    def writer(self, sink: io.BytesIO | _Hashing, schema: pa.Schema) -> parquet.ParquetWriter:
+    def writer(self, sink: _Hashing, schema: pa.Schema) -> parquet.ParquetWriter:
         """What writes tables of this layout to `sink`."""
         encodings = {item.name: _WHOLE_NUMBERS for item in schema if pa.types.is_integer(item.type)}
         return parquet.ParquetWriter(
@@ -91,22 +91,16 @@ def write_segment(folder: Path, stem: str, events: pl.DataFrame) -> SegmentFile:
     A name never stands for two contents: a file that is there already is the same one. Raises OSError when the disk
     refuses.
     """
-    buffer = io.BytesIO()
-    _write(buffer, [events], Layout.of(events), ROW_GROUP_EVENTS)
-    content = buffer.getbuffer()
-    digest = hashlib.sha256(content).hexdigest()
-    name = _name(stem, digest)
-    aside = folder / f".{name}.part"
-    with aside.open("wb") as file:
-        file.write(content)
-        _name_durably(file, aside, folder / name)
-    return SegmentFile(name, content.nbytes, digest)
+    return write_parts(folder, stem, [events], Layout.of(events), ROW_GROUP_EVENTS)
 
 
 def write_parts(
     folder: Path, stem: str, parts: Iterable[pl.DataFrame], layout: Layout, row_group_events: int
 ) -> SegmentFile:
-    """As `write_segment`, for one file of events that come in parts, which all have the same columns."""
+    """As `write_segment`, for one file of events that come in parts, which all have the same columns.
+
+    A row group never spans two parts.
+    """
     with NamedTemporaryFile(dir=folder, prefix=f".{stem}-", suffix=".part", delete=False) as file:
         aside = Path(file.name)
         try:
@@ -120,7 +114,7 @@ def write_parts(
     return SegmentFile(name, sink.tell(), sink.digest)
 
 
-def _write(sink: io.BytesIO | _Hashing, parts: Iterable[pl.DataFrame], layout: Layout, row_group_events: int) -> None:
+def _write(sink: _Hashing, parts: Iterable[pl.DataFrame], layout: Layout, row_group_events: int) -> None:
     """Write the Parquet file of `parts`, of which there is at least one; a row group never spans two of them."""
     writer = None
     for part in parts:
