@@ -49,16 +49,10 @@ def deduplicate(events: pl.DataFrame, known: Identities, events_at: EventsAt, de
     """Split validated and encrypted `events` (with `position`) into new, repeated and conflicting ones."""
     hashed = events.with_columns(identity_hash())
     against_log = _against_log(hashed, known, events_at, decryption)
-    unknown = (
-        hashed if against_log.is_empty() else hashed.join(against_log, on="position", how="anti", maintain_order="left")
-    )
-    against_batch = _against_batch(unknown, decryption)
-    fresh = (
-        unknown
-        if against_batch.is_empty()
-        else unknown.join(against_batch, on="position", how="anti", maintain_order="left")
-    )
+    against_batch = _against_batch(hashed, against_log["position"], decryption)
     seen = pl.concat([against_log, against_batch])
+    again = np.isin(hashed["position"].to_numpy(), seen["position"].to_numpy())
+    fresh = hashed.filter(pl.Series(~again)) if again.any() else hashed
     return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
 
 
@@ -92,15 +86,22 @@ def _against_log(hashed: pl.DataFrame, known: Identities, events_at: EventsAt, d
     return _same_properties_kept_otherwise(compared, decryption)
 
 
-def _against_batch(hashed: pl.DataFrame, decryption: Decryption) -> pl.DataFrame:
-    """The events whose identity came earlier in this batch."""
-    suspects = hashed.filter(pl.col("identity_hash").is_duplicated())
+def _against_batch(hashed: pl.DataFrame, known: pl.Series, decryption: Decryption) -> pl.DataFrame:
+    """The events whose identity came earlier in this batch, and is not `known` by their `position` already."""
+    suspects = hashed[_repeated(hashed["identity_hash"].to_numpy())].filter(~pl.col("position").is_in(known.implode()))
     if suspects.is_empty():
         return pl.DataFrame(schema=_SEEN_SCHEMA)
     firsts = suspects.unique(["producer", "id"], keep="first", maintain_order=True)
     repeats = suspects.join(firsts.select("position"), on="position", how="anti", maintain_order="left")
     compared = _compared(repeats, firsts.drop("position"), ["producer", "id"], pl.lit("the same batch"))
     return _same_properties_kept_otherwise(compared, decryption)
+
+
+def _repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """The places of all values that are there more than once, in order."""
+    order = np.argsort(hashes)
+    same = hashes[order[1:]] == hashes[order[:-1]]
+    return np.unique(np.concatenate([order[1:][same], order[:-1][same]]))
 
 
 def _compared(events: pl.DataFrame, others: pl.DataFrame, keys: list[str], where: pl.Expr) -> pl.DataFrame:
