@@ -15,7 +15,7 @@ import pytest
 from agreement import Ask, Delivery, History, auditor_tables, disagreements, hold, stored_tables, tell
 from clearwell.ingest.duplicates import Deduplicated
 from clearwell.ingest.identities import identity_hash
-from clearwell.ledger.fold import Folded
+from clearwell.ledger.fold import CODED_SCHEMA, Coded, episodes_of
 from clearwell.ledger.posting import Posted
 from clearwell.ledger.rejections import no_rejections
 
@@ -104,11 +104,16 @@ def _post_without_one(sound: Any) -> Any:
 
 def _fold_with(**changed: pl.Expr) -> Plant:
     def plant(sound: Any) -> Any:
-        def fold(before: pl.DataFrame, entries: pl.DataFrame) -> Folded:
+        def fold(before: pl.DataFrame, entries: pl.DataFrame) -> Coded:
             folded = sound(before, entries)
-            schema = folded.open.schema
-            found = [frame.with_columns(**changed).cast(dict(schema)) for frame in (folded.cleared, folded.open)]
-            return Folded(*found)
+            several = [folded.several, episodes_of(folded.single)]
+            cleared, *several = (
+                frame.select(pl.col(name).cast(dtype) for name, dtype in CODED_SCHEMA.items())
+                .with_columns(**changed)
+                .cast(dict(CODED_SCHEMA))
+                for frame in (folded.cleared, *several)
+            )
+            return Coded(cleared, folded.single.clear(), pl.concat(several))
 
         return fold
 
@@ -158,7 +163,7 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     "balance: one entry is dropped": ("balance", "clearwell.ingest.door.post", _post_without_one),
     "balance: a sign is flipped": (
         "balance",
-        "clearwell.projections.store.fold_reservoirs",
+        "clearwell.projections.store.fold_reservoirs_coded",
         lambda sound: lambda entries: sound(entries.with_columns(amount=-pl.col("amount"))),
     ),
     "balance: what lies beyond a past cut counts": (
@@ -168,32 +173,32 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     ),
     "episode: turnover is off by one": (
         "view episodes",
-        "clearwell.projections.store.fold",
+        "clearwell.projections.store.fold_coded",
         _fold_with(turnover=pl.col("turnover") + 1),
     ),
     "episode: an entry is miscounted": (
         "view open_accounts",
-        "clearwell.projections.store.fold",
+        "clearwell.projections.store.fold_coded",
         _fold_with(entry_count=pl.col("entry_count") + 1),
     ),
     "episode: the opening is its last entry's": (
         "view episodes",
-        "clearwell.projections.store.fold",
+        "clearwell.projections.store.fold_coded",
         _fold_with(opened_effective_at=pl.col("last_effective_at")),
     ),
     "episode: what was open before a batch is forgotten": (
         "open",
-        "clearwell.projections.store.fold",
+        "clearwell.projections.store.fold_coded",
         _fold_forgetting,
     ),
     "episode: the span ends a microsecond late": (
         "stored tables",
-        "clearwell.projections.store.fold",
+        "clearwell.projections.store.fold_coded",
         _fold_with(span_to=pl.col("span_to") + timedelta(microseconds=1)),
     ),
     "order: entries are folded by effective time": (
         "view episodes",
-        "clearwell.projections.store.fold",
+        "clearwell.projections.store.fold_coded",
         _fold_by_effective_time,
     ),
     "order: open accounts are listed the youngest first": (
@@ -255,7 +260,7 @@ def test_what_is_planted_is_found(new_ledger: NewLedger, monkeypatch: pytest.Mon
 
 def test_rows_that_depend_on_batches_are_found(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fold that forgets what was open before gives other rows one by one than all at once."""
-    _replace(monkeypatch, "clearwell.projections.store.fold", _fold_forgetting)
+    _replace(monkeypatch, "clearwell.projections.store.fold_coded", _fold_forgetting)
     told = (tell(new_ledger, replace(STORY, batch_events=size)) for size in (1, 500_000))
     rows = [json.dumps(stored_tables(both.ledger, left_out=["account_hash"]), default=str) for both in told]
     assert rows[0] != rows[1]

@@ -152,8 +152,9 @@ class Identities:
     def _tidy(self) -> None:
         """Merge the newest runs once there are many of like size, so that few are searched; store what is large."""
         while len(like := self._of_like_size()) >= MERGED_AT_ONCE:
-            both = np.concatenate([run.rows for run in like], axis=1)
-            merged = _Run(like[0].first, like[-1].last, both[:, np.argsort(both[0], kind="stable")])
+            hashes, sequences = (np.concatenate([run.rows[row] for run in like]) for row in (0, 1))
+            order = np.argsort(hashes, kind="stable")
+            merged = _Run(like[0].first, like[-1].last, np.stack([hashes[order], sequences[order]]))
             self._runs[-len(like) :] = [merged]
             for run in like:
                 if run.path is not None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from clearwell.ledger.codes import CODE, NAMES, AccountCodes
-from clearwell.ledger.posting import ACCOUNT
 from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT
 
@@ -191,15 +190,32 @@ def episodes_of(single: pl.DataFrame) -> pl.DataFrame:
 
 def fold_reservoirs(entries: pl.DataFrame) -> pl.DataFrame:
     """Sum the entries per epoch, reservoir account and currency: `RESERVOIR_SCHEMA`, one row for each touched."""
+    codes = AccountCodes()
+    sums = fold_reservoirs_coded(codes.coded(entries.with_columns(account_hash=account_hash())))
+    return codes.named(sums).select(*RESERVOIR_SCHEMA)
+
+
+def fold_reservoirs_coded(entries: pl.DataFrame) -> pl.DataFrame:
+    """As `fold_reservoirs`; entries, and the sums, have `code` and `account_hash` in place of their names."""
     epoch = ((pl.col("sequence") - 1) // RESERVOIR_EPOCH_EVENTS).alias("epoch")
-    sums = entries.group_by(epoch, *ACCOUNT).agg(
+    return entries.group_by(epoch, "code", "account_hash", "account").agg(
         balance=pl.col("amount").cast(pl.Int128).sum(),
         entry_count=pl.len().cast(pl.Int64),
         last_sequence=pl.col("sequence").max(),
         span_from=pl.col("effective_at").min(),
         span_to=pl.col("effective_at").max(),
     )
-    return sums.with_columns(account_hash=account_hash()).select(*RESERVOIR_SCHEMA)
+
+
+def over_epochs(sums: pl.DataFrame) -> pl.DataFrame:
+    """The sums of `fold_reservoirs_coded` of all epochs together."""
+    if sums["epoch"].n_unique() <= 1:
+        return sums.drop("epoch")
+    return sums.group_by("code", "account_hash", "account").agg(
+        pl.col("balance", "entry_count").sum(),
+        pl.col("last_sequence", "span_to").max(),
+        pl.col("span_from").min(),
+    )
 
 
 def _money(open_before: pl.DataFrame, entries: pl.DataFrame) -> pl.DataType:

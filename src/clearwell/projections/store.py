@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 
 from clearwell.errors import StorageError
-from clearwell.ledger.codes import CODE, AccountCodes
+from clearwell.ledger.codes import CODE, NAMES, AccountCodes
 from clearwell.ledger.fold import (
     CODED_SCHEMA,
     RESERVOIR_SCHEMA,
@@ -24,8 +24,9 @@ from clearwell.ledger.fold import (
     account_hash,
     episodes_of,
     fold_coded,
-    fold_reservoirs,
+    fold_reservoirs_coded,
     hash_fingerprint,
+    over_epochs,
 )
 from clearwell.ledger.posting import Posted
 from clearwell.ledger.views import quoted_text
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
 else:
     np = Deferred("numpy")
 
-FORMAT = 4
+FORMAT = 5
 """Goes up when the tables change; a file of another format is rebuilt."""
 
 TABLES = ("open_accounts", "episodes", "episode_hours", "reservoirs", "reservoir_epochs")
-"""What is projected; the table `progress` says how far. The first two are views: of `single_entries` and
-`several_entries`, which are the accounts that one entry keeps open and the others, and of `cleared_episodes`."""
+"""What is projected; the table `progress` says how far. All but the hours are views, which put names in the place of
+codes: of `single_entries` and `several_entries`, which are the accounts that one entry keeps open and the others, of
+`cleared_episodes`, `reservoir_sums` and `epoch_sums`."""
 
 _REFUSED_BY_THE_DISK = ("no space left", "could not write", "permission denied", "read-only file system")
 """What DuckDB says when a sound file cannot be opened."""
@@ -72,7 +74,7 @@ _PLAIN = {
     "several_entries": ("account", "balance", "turnover"),
     "cleared_episodes": ("turnover",),
     "episode_hours": ("open_money", "open_due_money", "cleared_money"),
-    "reservoirs": ("balance",),
+    "reservoir_sums": ("balance",),
 }
 """The columns that are not compressed."""
 
@@ -95,6 +97,10 @@ and money out, summed; `cleared_money` is turnover."""
 
 _SINGLE_SCHEMA = pl.Schema({name: CODED_SCHEMA[name] for name in SINGLE_COLUMNS})
 
+_EPOCH_SCHEMA = pl.Schema(
+    {"code": CODE, **{name: dtype for name, dtype in RESERVOIR_SCHEMA.items() if name not in NAMES}}
+)
+
 _NAMED = f"account_hash, account_type, account, currency, {', '.join(list(CODED_SCHEMA)[3:])}"
 
 _VIEWS = f"""
@@ -106,13 +112,14 @@ CREATE VIEW open_accounts AS SELECT {_NAMED} FROM (
         opened_sequence AS last_sequence, opened_effective_at AS span_from, opened_effective_at AS span_to
     FROM single_entries
 ) JOIN codes USING (code);
-CREATE VIEW episodes AS SELECT {_NAMED} FROM cleared_episodes JOIN codes USING (code)
+CREATE VIEW episodes AS SELECT {_NAMED} FROM cleared_episodes JOIN codes USING (code);
+CREATE VIEW reservoirs AS SELECT {", ".join(list(RESERVOIR_SCHEMA)[1:])} FROM reservoir_sums JOIN codes USING (code);
+CREATE VIEW reservoir_epochs AS SELECT {", ".join(RESERVOIR_SCHEMA)} FROM epoch_sums JOIN codes USING (code)
 """
 
-_SAME_ACCOUNT = """
-    target.account_hash = change.account_hash AND target.account_type = change.account_type
-    AND target.account = change.account AND target.currency = change.currency
-"""
+_SAME_ACCOUNT = (
+    "target.account_hash = change.account_hash AND target.code = change.code AND target.account = change.account"
+)
 
 _ADDED = """
     balance = target.balance + change.balance, entry_count = target.entry_count + change.entry_count,
@@ -121,17 +128,12 @@ _ADDED = """
 """
 
 _ADD_TO_EPOCHS = f"""
-MERGE INTO reservoir_epochs AS target USING changes AS change ON (target.epoch = change.epoch AND {_SAME_ACCOUNT})
+MERGE INTO epoch_sums AS target USING changes AS change ON (target.epoch = change.epoch AND {_SAME_ACCOUNT})
 WHEN MATCHED THEN UPDATE SET {_ADDED} WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
 _ADD_TO_RESERVOIRS = f"""
-MERGE INTO reservoirs AS target USING (
-    SELECT account_hash, account_type, account, currency, sum(balance) AS balance,
-        sum(entry_count)::BIGINT AS entry_count, max(last_sequence) AS last_sequence, min(span_from) AS span_from,
-        max(span_to) AS span_to
-    FROM changes GROUP BY ALL
-) AS change ON ({_SAME_ACCOUNT})
+MERGE INTO reservoir_sums AS target USING changes AS change ON ({_SAME_ACCOUNT})
 WHEN MATCHED THEN UPDATE SET {_ADDED} WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
@@ -204,15 +206,14 @@ class ProjectionStore:
 
     def clear(self) -> None:
         """Begin anew: empty tables, nothing applied."""
-        reservoirs = {name: dtype for name, dtype in RESERVOIR_SCHEMA.items() if name != "epoch"}
         tables: dict[str, Mapping[str, pl.DataType]] = {
             "codes": {"code": CODE, "account_type": pl.String(), "currency": pl.String()},
             "single_entries": _SINGLE_SCHEMA,
             "several_entries": CODED_SCHEMA,
             "cleared_episodes": CODED_SCHEMA,
             "episode_hours": _HOURS_SCHEMA,
-            "reservoirs": reservoirs,
-            "reservoir_epochs": RESERVOIR_SCHEMA,
+            "reservoir_sums": {name: dtype for name, dtype in _EPOCH_SCHEMA.items() if name != "epoch"},
+            "epoch_sums": _EPOCH_SCHEMA,
         }
         with self._transaction():
             for kind in ("view", "table"):
@@ -238,11 +239,19 @@ class ProjectionStore:
         if first_sequence != expected:
             raise AssertionError(f"the batch begins at sequence {first_sequence}, the projections expect {expected}")
         with self._transaction():
-            self._apply_clearing(posted.clearing)
-            if not posted.reservoir.is_empty():
-                changes = fold_reservoirs(posted.reservoir)
-                self._execute(_ADD_TO_RESERVOIRS, changes)
-                self._execute(_ADD_TO_EPOCHS, changes)
+            known = self.connection.execute("SELECT code, account_type, currency FROM codes").fetchall()
+            codes = AccountCodes(known)
+            clearing, reservoir = (
+                codes.coded(entries.with_columns(account_hash=account_hash()))
+                for entries in (posted.clearing, posted.reservoir)
+            )
+            new = {*clearing["code"].unique(), *reservoir["code"].unique()} - {code for code, *_names in known}
+            if new:
+                self.connection.executemany("INSERT INTO codes VALUES (?, ?, ?)", codes.rows(sorted(new)))
+            self._apply_clearing(clearing, codes)
+            sums = fold_reservoirs_coded(reservoir)
+            self._execute(_ADD_TO_RESERVOIRS, over_epochs(sums))
+            self._execute(_ADD_TO_EPOCHS, sums)
             latest = [frame["effective_at"].max() for frame in (posted.clearing, posted.reservoir)]
             self.connection.execute(
                 "UPDATE progress SET applied_sequence = ?, latest_effective_at = greatest(latest_effective_at, ?, ?)",
@@ -286,15 +295,9 @@ class ProjectionStore:
         else:
             self.connection.close()
 
-    def _apply_clearing(self, entries: pl.DataFrame) -> None:
-        if entries.is_empty():
+    def _apply_clearing(self, coded: pl.DataFrame, codes: AccountCodes) -> None:
+        if coded.is_empty():
             return
-        known = self.connection.execute("SELECT code, account_type, currency FROM codes").fetchall()
-        codes = AccountCodes(known)
-        coded = codes.coded(entries.with_columns(account_hash=account_hash()))
-        new = sorted(set(coded["code"].unique()) - {code for code, *_names in known})
-        if new:
-            self.connection.executemany("INSERT INTO codes VALUES (?, ?, ?)", codes.rows(new))
         touched = coded.select(pl.col("account_hash").unique())
         single = self._taken_out("single_entries", _SINGLE_SCHEMA, touched)
         several = self._taken_out("several_entries", CODED_SCHEMA, touched)

@@ -164,7 +164,7 @@ TAMPERING: dict[str, tuple[set[str], Callable[[Ledger], object]]] = {
     "a projected episode": ({"projection_differs"}, lambda it: projections(it, "DELETE FROM cleared_episodes")),
     "a projected reservoir": (
         {"projection_differs"},
-        lambda it: projections(it, "INSERT INTO reservoirs SELECT * FROM reservoirs LIMIT 1"),
+        lambda it: projections(it, "INSERT INTO reservoir_sums SELECT * FROM reservoir_sums LIMIT 1"),
     ),
 }
 

@@ -98,7 +98,7 @@ def test_a_rebuild_gives_the_same_tables(filled: Ledger) -> None:
     assert tables(filled) == before
 
 
-PLACES = ["UPDATE progress", "MERGE INTO reservoirs", "INSERT INTO single_entries", "MERGE INTO episode_hours"]
+PLACES = ["UPDATE progress", "MERGE INTO reservoir_sums", "INSERT INTO single_entries", "MERGE INTO episode_hours"]
 
 
 @pytest.mark.parametrize("place", PLACES)
