@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from clearwell.application.faults import Fault
@@ -32,6 +37,7 @@ from clearwell.values.times import stored_text
 Progress = Callable[[int], None]
 
 _SHOWN = 20
+_FOLDED_AT_ONCE = 1 << 19
 
 _SUMS = "SELECT count(*), sum(hash(t)::HUGEINT), bit_xor(hash(t)) FROM {} AS t"
 """The same for the same rows in any order; by chance for others, once in 2 to the power of 64."""
@@ -70,33 +76,28 @@ def verify(
     models = workspace.known_models(anew=True)
     faults += _changed_models(models)
     faults += _foreign_models(workspace, log)
-    with _scratch_folder(workspace) as folder:
-        fresh = ProjectionStore(folder / "fresh.duckdb")
-        try:
-            readable = True
+    with _scratch_folder(workspace) as folder, closing(ProjectionStore(folder / "fresh.duckdb")) as fresh:
+        refolding = _Refolding(fresh, models)
+        identities: list[npt.NDArray[np.uint64]] = []
+        with _one_beside() as beside:
             for file in log.files:
                 faults += _file_faults(log, file)
                 for part in file.parts(PART_EVENTS):
                     found, events = _part_faults(log, part)
                     faults += found
-                    readable = readable and events is not None
                     if events is None:
+                        refolding.is_whole = False
                         break
+                    identities.append(_identity_hashes(events))
                     for segment, own in _by_segment(part, events):
-                        tree.take(own)
-                        found, posted = _segment_faults(segment, file.name, own, models)
-                        faults += found
-                        readable = readable and posted is not None
-                        if posted is not None and readable and segment.first_sequence == fresh.applied_sequence + 1:
-                            fresh.apply(posted, segment.first_sequence, segment.last_sequence)
+                        beside(partial(tree.take, own))
+                        faults += refolding.take(segment, file.name, own)
                 report(file.event_count)
-            faults += tree.faults(log)
-            faults += _unknown_files(workspace)
-            if readable and fresh.applied_sequence == log.last_sequence:
-                faults += _repeated_identities(log)
-                faults += _projection_faults(workspace, fresh)
-        finally:
-            fresh.close()
+        faults += tree.faults(log)
+        faults += _unknown_files(workspace)
+        if refolding.is_whole_to(log.last_sequence):
+            faults += _repeated_identities(log, identities)
+            faults += _projection_faults(workspace, fresh)
     head = log.segments[-1].hash if log.segments else ""
     return Verification(len(log.segments), log.last_sequence, min(tree.size, log.last_sequence), head, tuple(faults))
 
@@ -110,6 +111,62 @@ def _scratch_folder(workspace: Workspace) -> Iterator[Path]:
         raise StorageError("scratch_not_writable", message) from error
     with scratch as folder:
         yield Path(folder)
+
+
+@contextmanager
+def _one_beside() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """A function that runs what it is given in a thread beside the caller, once the last one has ended.
+
+    What goes wrong there is raised by the next call, or at the end.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside") as thread:
+        last = thread.submit(lambda: None)
+
+        def beside(work: Callable[[], None]) -> None:
+            nonlocal last
+            last.result()
+            last = thread.submit(work)
+
+        yield beside
+        last.result()
+
+
+class _Refolding:
+    """Posts and folds the segments anew, in order, as long as all of them can be."""
+
+    def __init__(self, store: ProjectionStore, models: Mapping[str, Model]) -> None:
+        self.is_whole = True
+        self._store = store
+        self._models = models
+        self._held: list[Posted] = []
+        self._first, self._last = 1, 0
+
+    def take(self, segment: Segment, file_name: str, events: pl.DataFrame) -> list[Fault]:
+        """The next segment's events; returns what is wrong with them.
+
+        Large segments are posted and folded in pieces, which bounds memory, and small ones together.
+        """
+        faults, pieces = _segment_faults(segment, file_name, events, self._models)
+        self.is_whole = self.is_whole and bool(pieces)
+        for piece in pieces if self.is_whole and segment.first_sequence == self._last + 1 else []:
+            self._held.append(piece)
+            self._last = min(self._last + _FOLDED_AT_ONCE, segment.last_sequence)
+            if self._last - self._first + 1 >= _FOLDED_AT_ONCE:
+                self._fold()
+        return faults
+
+    def is_whole_to(self, sequence: int) -> bool:
+        """Whether all events up to `sequence` are folded."""
+        if self.is_whole and self._held:
+            self._fold()
+        return self.is_whole and self._last == sequence
+
+    def _fold(self) -> None:
+        clearing = pl.concat([item.clearing for item in self._held], rechunk=True)
+        reservoir = pl.concat([item.reservoir for item in self._held], rechunk=True)
+        self._held = []
+        self._store.apply(Posted(clearing, reservoir), self._first, self._last)
+        self._first = self._last + 1
 
 
 def _file_faults(log: LogReader, file: LogFile) -> list[Fault]:
@@ -146,20 +203,28 @@ def _part_faults(log: LogReader, part: LogFile) -> tuple[list[Fault], pl.DataFra
 
 
 def _by_segment(part: LogFile, events: pl.DataFrame) -> Iterator[tuple[Segment, pl.DataFrame]]:
+    """The events of each segment of a part, of which it is known that all are there, in order."""
     for segment in part.segments:
-        yield segment, events.filter(pl.col("sequence").is_between(segment.first_sequence, segment.last_sequence))
+        count = segment.last_sequence - segment.first_sequence + 1
+        yield segment, events.slice(segment.first_sequence - part.first_sequence, count)
 
 
 def _segment_faults(
     segment: Segment, file_name: str, events: pl.DataFrame, models: Mapping[str, Model]
-) -> tuple[list[Fault], Posted | None]:
-    """Compare the events of a segment with its manifest row; returns their entries when they can be posted."""
+) -> tuple[list[Fault], list[Posted]]:
+    """Compare the events of a segment with its manifest row; returns their entries when they can be posted.
+
+    The entries are in pieces, each of `_FOLDED_AT_ONCE` events but the last, in order.
+    """
     where = file_name if file_name == segment.file_name else f"{file_name}, segment {segment.number}"
     try:
-        posted = post(events, models)
+        pieces = [post(part, models) for part in events.iter_slices(_FOLDED_AT_ONCE)]
     except (KeyError, ClearwellError, pl.exceptions.PolarsError) as error:
-        return [Fault("segment_not_postable", where, "events of a known model", repr(error))], None
-    moved = json.dumps({name: str(total) for name, total in posted.moved().items()}, sort_keys=True)
+        return [Fault("segment_not_postable", where, "events of a known model", repr(error))], []
+    sums = Counter[str]()
+    for piece in pieces:
+        sums.update(piece.moved())
+    moved = json.dumps({name: str(total) for name, total in sums.items()}, sort_keys=True)
     versions = ", ".join(events["model_version"].unique().sort())
     extremes = events.select(
         pl.min("recorded_at").alias("first_recorded_at"),
@@ -170,7 +235,7 @@ def _segment_faults(
     comparisons = [
         ("model_version_wrong", segment.model_version, versions),
         ("moved_sum_wrong", segment.moved, moved),
-        ("entry_count_wrong", str(segment.entry_count), str(posted.entry_count)),
+        ("entry_count_wrong", str(segment.entry_count), str(sum(piece.entry_count for piece in pieces))),
         ("recorded_at_wrong", segment.first_recorded_at, stored_text(extremes["first_recorded_at"])),
         ("recorded_at_wrong", segment.recorded_at, stored_text(extremes["recorded_at"])),
         ("effective_at_wrong", segment.first_effective_at, stored_text(extremes["first_effective_at"])),
@@ -179,7 +244,7 @@ def _segment_faults(
     faults = [Fault(code, where, *pair) for code, *pair in comparisons if pair[0] != pair[1]]
     if not events["recorded_at"].is_sorted():
         faults.append(Fault("recorded_at_wrong", where, "times that never decrease", "some that do"))
-    return faults, posted
+    return faults, pieces
 
 
 def _foreign_models(workspace: Workspace, log: LogReader) -> Iterator[Fault]:
@@ -211,14 +276,27 @@ def _unknown_files(workspace: Workspace) -> Iterator[Fault]:
             yield Fault("file_unknown", path.name, "only files that the manifest names", "a file without a row")
 
 
-def _repeated_identities(log: LogReader) -> Iterator[Fault]:
-    """Events that are in the log twice under one identity."""
-    if not log.segments:
+def _identity_hashes(events: pl.DataFrame) -> npt.NDArray[np.uint64]:
+    if not {"producer", "id"} <= set(events.columns):
+        return np.arange(events.height, dtype=np.uint64)  # They are no events, which is a fault of their file.
+    return events.select(identity_hash()).to_series().to_numpy()
+
+
+def _repeated_identities(log: LogReader, identities: list[npt.NDArray[np.uint64]]) -> Iterator[Fault]:
+    """Events that are in the log twice under one identity, by the hashes of all, which it takes out of the list."""
+    hashes = np.empty(sum(map(len, identities)), dtype=np.uint64)
+    end = len(hashes)
+    while identities:  # One by one, so that they need no room twice.
+        part = identities.pop()
+        hashes[end - len(part) : end] = part
+        end -= len(part)
+    hashes.sort()
+    repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not len(repeated):
         return
     scan = pl.concat([log.scan(item).select("producer", "id", "sequence") for item in log.files])
     suspects = (
-        scan.with_columns(identity_hash())
-        .filter(pl.col("identity_hash").is_duplicated())
+        scan.filter(identity_hash().is_in(pl.Series(repeated).implode()))
         .group_by("producer", "id")
         .agg(pl.col("sequence").sort())
         .filter(pl.col("sequence").list.len() > 1)
@@ -242,17 +320,21 @@ def _projection_faults(workspace: Workspace, fresh: ProjectionStore) -> Iterator
 
 def _differing_rows(connection: duckdb.DuckDBPyConnection, fresh: ProjectionStore) -> Iterator[Fault]:
     """Compares the sums over all rows first, which is quick, and looks for the rows where these differ."""
-    for table in TABLES:
-        if (
-            connection.execute(_SUMS.format(table)).fetchall()
-            == fresh.connection.execute(_SUMS.format(table)).fetchall()
-        ):
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sums") as thread:
+        beside = thread.submit(_sums, connection)
+        fresh_sums, stored_sums = _sums(fresh.connection), beside.result()
+    for table, stored, wanted in zip(TABLES, stored_sums, fresh_sums, strict=True):
+        if stored == wanted:
             continue
         connection.register("fresh_rows", fresh.connection.execute(f"SELECT * FROM {table}").to_arrow_reader())
         connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh_{table} AS SELECT * FROM fresh_rows")
         connection.unregister("fresh_rows")
         yield from _differences(connection, table, f"fresh_{table}", "a row that the log gives", "it is missing")
         yield from _differences(connection, f"fresh_{table}", table, "only rows that the log gives", "it is there")
+
+
+def _sums(connection: duckdb.DuckDBPyConnection) -> list[list[tuple[int, ...]]]:
+    return [connection.execute(_SUMS.format(table)).fetchall() for table in TABLES]
 
 
 def _differences(
