@@ -23,7 +23,7 @@ from clearwell.log.reader import LogReader, with_instants
 from clearwell.log.writer import Layout, SegmentFile, in_whole_milliseconds, write_parts
 from clearwell.values import columns
 
-COMPACTED_ROW_GROUP_EVENTS = 16_384
+COMPACTED_ROW_GROUP_EVENTS = 32_768
 """Rows per row group of a compacted file: a search for one value reads about one of them, and all that it has."""
 
 _EVENTS_AT_ONCE = 300_000

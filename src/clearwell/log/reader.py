@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     np = Deferred("numpy")
 
-PART_EVENTS = 1_000_000
+PART_EVENTS = 500_000
 """So many events of a large file are read at once, to bound memory."""
 
 _INSTANTS = ("effective_at", "occurred_at", "recorded_at")
