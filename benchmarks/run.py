@@ -33,6 +33,8 @@ NEEDS = {
     "clearwell.ingest_known": ("openings", "ledger"),
     "clearwell.ingest_ndjson": ("ndjson",),
     "clearwell.ingest_csv": ("csv",),
+    "clearwell.trace_cold": ("compacted",),
+    "clearwell.trace_warm": ("compacted",),
     "clearwell.help_process": (),
     "instead.postgres": ("entries",),
     "instead.duckdb_clearing": ("records",),
@@ -101,8 +103,10 @@ class Plan:
         paths = {}
         for name in NEEDS.get(figure.measure, ("ledger",)):
             say(f"{name} of {events:,} events ({source.revision})")
-            made = self.store.ledger(events, source) if name == "ledger" else self.store.material(name, events, source)
-            paths[name] = str(made)
+            if name in {"ledger", "compacted"}:
+                paths[name] = str(getattr(self.store, name)(events, source))
+            else:
+                paths[name] = str(self.store.material(name, events, source))
         until = self.store.until(events).isoformat()
         return Child(source, self.store.work, events, until, paths, dict(figure.options))
 

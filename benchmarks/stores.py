@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,8 +18,10 @@ from children import Child, Source
 HERE = Path(__file__).parent
 MAKERS = ("world.py", "measures_of_material.py", "moves.py", "projects.py")
 KEPT_FOR = timedelta(hours=12)
-KEPT_LEDGERS = 3
-"""Of one world: one per state of the code that was measured."""
+KEPT_LEDGERS = 4
+"""Of one world: two for each of the states of the code that were measured last."""
+
+_LEDGER_MAKERS = {"ledger": "material.ledger", "compacted": "clearwell.compacted"}
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,21 @@ class Store:
 
     def ledger(self, events: int, source: Source) -> Path:
         """A project with the world of this size ingested and sealed by the code of `source`."""
+        return self._kept("ledger", events, source, {"records": lambda: self.material("records", events, source)})
+
+    def compacted(self, events: int, source: Source) -> Path:
+        """A copy of that project with its log compacted."""
+        return self._kept("compacted", events, source, {"ledger": lambda: self.ledger(events, source)})
+
+    def _kept(self, name: str, events: int, source: Source, needs: Mapping[str, Callable[[], Path]]) -> Path:
+        """A project of this code; it is made, by the maker of that name, from what it needs when it is not there."""
         until = self.until(events)
-        folder = self.folder / "ledgers" / f"{_world_name(events, until)}-{source.fingerprint()}"
+        folder = self.folder / "ledgers" / f"{_world_name(events, until)}-{source.fingerprint()}-{name}"
         if not folder.exists():
             aside = folder.with_suffix(".part")
             shutil.rmtree(aside, ignore_errors=True)
-            paths = {"records": str(self.material("records", events, source)), "folder": str(aside)}
-            Child(source, self.work, events, until.isoformat(), paths).run("material.ledger")
+            paths = {"folder": str(aside), **{need: str(path()) for need, path in needs.items()}}
+            Child(source, self.work, events, until.isoformat(), paths).run(_LEDGER_MAKERS[name])
             aside.rename(folder)
         folder.touch()
         self._forget_ledgers(events, until)
