@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Creations = Callable[[int, int], list[dict[str, Any]]]
 
 DISK_KILOBYTES = 32_768
-LEFT_KILOBYTES = (0, 8, 16, 32, *range(40, 112, 8), 128, 160, 200, 256, 320, 400, 512, 640, 800)
+LEFT_KILOBYTES = (0, 8, 16, 32, *range(40, 112, 8), 128, 160, 200, *range(240, 340, 8), 400, 512, 640, 800)
 """So much room is left before each try; together they let every stage of a command be the one that fails."""
 
 NAMED = {"catalog_not_writable", "catalog_unusable", "log_not_writable", "projections_not_writable"}
