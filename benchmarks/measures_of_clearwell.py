@@ -25,8 +25,9 @@ CALLS = 7
 PROCESSES = 5
 KNOWN_BATCH = 200_000
 IMPORTED_BEFORE = (
-    "clearwell.bootstrap", "clearwell.application.tracing", "clearwell.values.calendars", "duckdb", "holidays",
-    "pyarrow.dataset", "pydantic", "sqlalchemy",
+    "clearwell.application.tracing", "clearwell.bootstrap", "clearwell.project", "clearwell.values.calendars",
+    "cryptography.hazmat.primitives.ciphers.aead", "duckdb", "holidays", "numpy", "pyarrow.dataset", "pydantic",
+    "sqlalchemy", "sqlalchemy.dialects.sqlite",
 )  # fmt: skip
 """What a first trace imports; what it imports beyond is told beside its figure."""
 

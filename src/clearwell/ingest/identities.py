@@ -12,7 +12,6 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,61 +33,74 @@ LARGEST_RUN = 1 << 23
 MERGED_AT_ONCE = 8
 """So many runs of like size become one."""
 
-_FILTER_WORTH = 50
-"""A filter is made once one in so many of the known identities has been asked for: it takes a look at all of them."""
-
 _DIGEST = 16
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Identities of the sequences `first` to `last`: row 0 the sorted hashes, row 1 the sequences; `path` if stored."""
+    """Identities of the sequences `first` to `last`: the sorted hashes, and the sequence of each; `path` if stored.
+
+    `filter` tells of nearly every hash that is not among them that it is not, by one look (a blocked Bloom filter).
+    """
 
     first: int
     last: int
-    rows: npt.NDArray[Any]
+    hashes: Hashes
+    sequences: npt.NDArray[np.uint64]
+    filter: Hashes
     path: Path | None = None
 
+    @classmethod
+    def of(cls, first: int, hashes: Hashes, sequences: npt.NDArray[np.uint64]) -> _Run:
+        """The run of these, which are in any order, from sequence `first` on without a gap."""
+        order = np.argsort(hashes, kind="stable")
+        ordered = hashes[order]
+        return cls(first, first + len(hashes) - 1, ordered, sequences[order], _filter(ordered))
+
+    @classmethod
+    def stored(cls, first: int, last: int, path: Path) -> _Run:
+        """The run that `content` was written of; it is read as far as it is looked at."""
+        numbers = np.load(path, mmap_mode="r")
+        count = last - first + 1
+        return cls(first, last, numbers[:count], numbers[count : 2 * count], numbers[2 * count :], path)
+
+    @property
+    def content(self) -> npt.NDArray[np.uint64]:
+        """What is stored."""
+        return np.concatenate([self.hashes, self.sequences, self.filter])
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
     def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
-        """Pairs (place in `wanted`, sequence) of equal hashes."""
-        hashes = self.rows[0]
-        left = np.searchsorted(hashes, wanted, side="left")
-        hit = np.flatnonzero(hashes[np.minimum(left, len(hashes) - 1)] == wanted)
-        right = np.searchsorted(hashes, wanted[hit], side="right")
-        counts = right - left[hit]
-        places = np.repeat(hit, counts)
+        """Pairs (place in `wanted`, sequence) of equal hashes. Sorted ones are found in a fraction of the time."""
+        places, bits = _places_and_bits(wanted, self.filter)
+        chosen = np.flatnonzero((self.filter[places] & bits) == bits)
+        own = wanted[chosen]
+        left = np.searchsorted(self.hashes, own, side="left")
+        counts = np.searchsorted(self.hashes, own, side="right") - left
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return places, self.rows[1][np.repeat(left[hit], counts) + offsets].astype(np.int64)
+        found = self.sequences[np.repeat(left, counts) + offsets]
+        return np.repeat(chosen, counts), found.astype(np.int64)
 
 
-class _Filter:
-    """Tells of nearly every hash that is not known that it is not, by one look at memory (a blocked Bloom filter).
+def _filter(ordered: Hashes) -> Hashes:
+    """The filter of sorted hashes, with 16 bits or more for each: of others, about one in a hundred passes."""
+    words = np.zeros(1 << max(4, (max(len(ordered), 1) - 1).bit_length() - 2), dtype=np.uint64)
+    if len(ordered):
+        places, bits = _places_and_bits(ordered, words)
+        starts = np.flatnonzero(np.diff(places, prepend=-1))
+        words[places[starts]] = np.bitwise_or.reduceat(bits, starts)
+    return words
 
-    16 bits for each of `capacity` hashes; of those not known, about one in a hundred passes.
-    """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = 1 << max(16, (capacity - 1).bit_length())
-        self._words = np.zeros(self.capacity // 4, dtype=np.uint64)
-
-    def add(self, hashes: Hashes) -> None:
-        np.bitwise_or.at(self._words, self._places(hashes), self._bits(hashes))
-
-    def may_hold(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        bits = self._bits(hashes)
-        found: npt.NDArray[np.bool_] = (self._words[self._places(hashes)] & bits) == bits
-        return found
-
-    def _places(self, hashes: Hashes) -> npt.NDArray[np.int64]:
-        return (hashes & np.uint64(len(self._words) - 1)).astype(np.int64)
-
-    @staticmethod
-    def _bits(hashes: Hashes) -> Hashes:
-        one, low = np.uint64(1), np.uint64(63)
-        bits: Hashes = one << (hashes >> np.uint64(58))
-        for shift in (52, 46):
-            bits |= one << (hashes >> np.uint64(shift) & low)
-        return bits
+def _places_and_bits(hashes: Hashes, words: Hashes) -> tuple[npt.NDArray[np.int64], Hashes]:
+    """The word of the filter that each hash belongs to, by its high bits, and the bits that it sets there."""
+    one, low = np.uint64(1), np.uint64(63)
+    bits: Hashes = one << (hashes & low)
+    for shift in (6, 12):
+        bits |= one << (hashes >> np.uint64(shift) & low)
+    return (hashes >> np.uint64(65 - len(words).bit_length())).astype(np.int64), bits
 
 
 def identity_hash() -> pl.Expr:
@@ -106,8 +118,6 @@ class Identities:
         """
         self._folder = folder
         self._fingerprint = f"{hash_fingerprint():016x}"
-        self._filter: _Filter | None = None
-        self._asked = 0
         try:
             self._runs = self._stored_runs(reader.last_sequence)
         except OSError as error:
@@ -118,33 +128,19 @@ class Identities:
 
     def matches(self, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Sequences]:
         """Pairs (place in `wanted`, sequence in the log) whose hashes are equal."""
-        self._asked += len(wanted)
-        if self._filter is None and self._asked * _FILTER_WORTH > self._last():
-            self._filter = self._new_filter()
-        chosen = np.flatnonzero(self._filter.may_hold(wanted)) if self._filter else np.arange(len(wanted))
-        found = [run.matches(wanted[chosen]) for run in self._runs] if len(chosen) else []
+        order = np.argsort(wanted)
+        ordered = wanted[order]
+        found = [run.matches(ordered) for run in self._runs]
         if not found:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        places = np.concatenate([chosen[places] for places, _ in found])
-        return places, np.concatenate([sequences for _, sequences in found])
+        places = np.concatenate([places for places, _ in found])
+        return order[places], np.concatenate([sequences for _, sequences in found])
 
     def add(self, hashes: Hashes, first_sequence: int) -> None:
         """Take in the identities of the events from `first_sequence` on, which follow the last ones taken in."""
         sequences = np.arange(first_sequence, first_sequence + len(hashes), dtype=np.uint64)
-        order = np.argsort(hashes)
-        rows = np.stack([hashes[order], sequences[order]])
-        self._runs.append(_Run(first_sequence, first_sequence + len(hashes) - 1, rows))
-        if self._filter is not None and self._last() <= self._filter.capacity:
-            self._filter.add(hashes)
-        elif self._filter is not None:
-            self._filter = self._new_filter()
+        self._runs.append(_Run.of(first_sequence, hashes, sequences))
         self._tidy()
-
-    def _new_filter(self) -> _Filter:
-        found = _Filter(self._last() * 5 // 4)
-        for run in self._runs:
-            found.add(np.asarray(run.rows[0]))
-        return found
 
     def _last(self) -> int:
         return self._runs[-1].last if self._runs else 0
@@ -152,26 +148,24 @@ class Identities:
     def _tidy(self) -> None:
         """Merge the newest runs once there are many of like size, so that few are searched; store what is large."""
         while len(like := self._of_like_size()) >= MERGED_AT_ONCE:
-            hashes, sequences = (np.concatenate([run.rows[row] for run in like]) for row in (0, 1))
-            order = np.argsort(hashes, kind="stable")
-            merged = _Run(like[0].first, like[-1].last, np.stack([hashes[order], sequences[order]]))
+            hashes = np.concatenate([run.hashes for run in like])
+            merged = _Run.of(like[0].first, hashes, np.concatenate([run.sequences for run in like]))
             self._runs[-len(like) :] = [merged]
             for run in like:
                 if run.path is not None:
                     run.path.unlink(missing_ok=True)
         newest = self._runs[-1]
-        if newest.rows.shape[1] >= STORED_AT:
+        if len(newest) >= STORED_AT:
             self._runs[-1] = self._stored(newest)
 
     def _of_like_size(self) -> list[_Run]:
         """The newest runs that are not much larger than the last, and together no larger than a run may be."""
-        newest = self._runs[-1].rows.shape[1]
+        newest = len(self._runs[-1])
         like: list[_Run] = []
         total = 0
         for run in reversed(self._runs):
-            size = run.rows.shape[1]
-            total += size
-            if size > 2 * newest or total > LARGEST_RUN:
+            total += len(run)
+            if len(run) > 2 * newest or total > LARGEST_RUN:
                 break
             like.insert(0, run)
         return like
@@ -185,9 +179,9 @@ class Identities:
         if run.path is not None:
             return run
         buffer = io.BytesIO()
-        np.save(buffer, run.rows)
+        np.save(buffer, run.content)
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:_DIGEST]
-        path = self._folder / f"identities-{self._fingerprint}-{run.first:016d}-{run.last:016d}-{digest}.npy"
+        path = self._folder / f"identities-v2-{self._fingerprint}-{run.first:016d}-{run.last:016d}-{digest}.npy"
         aside = path.with_suffix(".part")
         try:
             with aside.open("wb") as file:
@@ -197,7 +191,7 @@ class Identities:
             with suppress(OSError):
                 aside.unlink()
             return run
-        return _Run(run.first, run.last, np.load(path, mmap_mode="r"), path)
+        return _Run.stored(run.first, run.last, path)
 
     def _stored_runs(self, last_sequence: int) -> list[_Run]:
         """The longest row of sound runs from sequence 1 on; every other file here is left over, and removed."""
@@ -210,7 +204,7 @@ class Identities:
         runs: list[_Run] = []
         while found := by_first.get(runs[-1].last + 1 if runs else 1):
             last, path = found
-            runs.append(_Run(runs[-1].last + 1 if runs else 1, last, np.load(path, mmap_mode="r"), path))
+            runs.append(_Run.stored(runs[-1].last + 1 if runs else 1, last, path))
         used = {run.path for run in runs}
         for path in set(self._folder.iterdir()) - used:
             path.unlink()
@@ -218,7 +212,7 @@ class Identities:
 
     def _span(self, path: Path) -> tuple[int, int] | None:
         """The range of sequences that a stored run covers; None when the file is not what its name says."""
-        match = re.fullmatch(rf"identities-{self._fingerprint}-([0-9]{{16}})-([0-9]{{16}})-([0-9a-f]{{16}})", path.stem)
+        match = re.fullmatch(rf"identities-v2-{self._fingerprint}-([0-9]{{16}})-([0-9]{{16}})-([0-9a-f]{{16}})", path.stem)
         if match is None or path.suffix != ".npy":
             return None
         with path.open("rb") as file:

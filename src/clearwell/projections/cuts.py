@@ -21,8 +21,9 @@ from clearwell.values.cuts import Cut
 from clearwell.values.times import stored_text
 
 OPEN_AT, EPISODES_AT, RESERVOIRS_AT, HOURS_AT = "open_at", "episodes_at", "reservoirs_at", "hours_at"
+RESERVOIR_TOTALS_AT = "reservoir_totals_at"
 """The relations that `evaluate_at` makes: the tables `open_accounts`, `episodes`, `reservoirs` and `episode_hours` as
-of the cut."""
+of the cut, and sums of the reservoirs per account type and currency."""
 
 _COLUMNS = ", ".join(EPISODE_SCHEMA)
 _NAMES = ", ".join(ACCOUNT)
@@ -87,20 +88,28 @@ FROM (
 """
 
 
+_TOTALS = "count(*) FILTER (WHERE balance <> 0) AS open_count, sum(balance) AS balance"
+
+
 def evaluate_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Model], cut: Cut) -> None:
     """Make the relations `open_at`, `episodes_at`, `reservoirs_at` and `hours_at` on the store's connection.
 
     The store must have applied the whole of `log`. They have the columns of the tables they stand for (reservoirs:
-    account, balance and entry_count only).
+    account, balance and entry_count only). `reservoir_totals_at` counts and sums the reservoirs that are not at zero
+    per account type and currency.
     """
     latest = store.latest_effective_at
     if cut.sequence >= store.applied_sequence and (latest is None or cut.effective_at >= latest):
         for name, table in ((OPEN_AT, 0), (EPISODES_AT, 1), (HOURS_AT, 2), (RESERVOIRS_AT, 3)):
             query = f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {store.table(TABLES[table])}"
             store.connection.execute(query)
-        return
-    _evaluate_episodes(store, log, models, cut)
-    _evaluate_reservoirs(store, log, models, cut)
+        by_code = f"SELECT code, {_TOTALS} FROM {store.table('reservoir_sums')} GROUP BY code"
+        totals = f"SELECT * EXCLUDE (code) FROM ({by_code}) JOIN {store.table('codes')} USING (code)"
+    else:
+        _evaluate_episodes(store, log, models, cut)
+        _evaluate_reservoirs(store, log, models, cut)
+        totals = f"SELECT account_type, currency, {_TOTALS} FROM {RESERVOIRS_AT} GROUP BY ALL"
+    store.connection.execute(f"CREATE OR REPLACE TEMP VIEW {RESERVOIR_TOTALS_AT} AS {totals}")
 
 
 @dataclass(frozen=True)

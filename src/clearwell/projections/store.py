@@ -18,6 +18,7 @@ from clearwell.errors import StorageError
 from clearwell.ledger.codes import CODE, NAMES, AccountCodes
 from clearwell.ledger.fold import (
     CODED_SCHEMA,
+    RESERVOIR_EPOCH_EVENTS,
     RESERVOIR_SCHEMA,
     SINGLE_COLUMNS,
     Coded,
@@ -128,7 +129,8 @@ _ADDED = """
 """
 
 _ADD_TO_EPOCHS = f"""
-MERGE INTO epoch_sums AS target USING changes AS change ON (target.epoch = change.epoch AND {_SAME_ACCOUNT})
+MERGE INTO epoch_sums AS target USING changes AS change
+ON (target.epoch = change.epoch AND target.epoch >= {{earliest}} AND {_SAME_ACCOUNT})
 WHEN MATCHED THEN UPDATE SET {_ADDED} WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
@@ -251,7 +253,8 @@ class ProjectionStore:
             self._apply_clearing(clearing, codes)
             sums = fold_reservoirs_coded(reservoir)
             self._execute(_ADD_TO_RESERVOIRS, over_epochs(sums))
-            self._execute(_ADD_TO_EPOCHS, sums)
+            earliest = (first_sequence - 1) // RESERVOIR_EPOCH_EVENTS  # The others need not be looked at.
+            self._execute(_ADD_TO_EPOCHS.format(earliest=earliest), sums)
             latest = [frame["effective_at"].max() for frame in (posted.clearing, posted.reservoir)]
             self.connection.execute(
                 "UPDATE progress SET applied_sequence = ?, latest_effective_at = greatest(latest_effective_at, ?, ?)",

@@ -165,8 +165,7 @@ def status(uncertain: Mapping[str, tuple[int, int]], business_days: bool = True)
             sum(overdue_count) AS overdue_count, sum(overdue_money) AS overdue_money, sum(due_money) AS due_money,
             sum(due_count) AS due_count
         FROM parts GROUP BY ALL
-        UNION ALL SELECT account_type, currency, count(*) FILTER (WHERE balance <> 0), sum(balance), 0, 0, 0, 0
-        FROM reservoirs_at GROUP BY ALL
+        UNION ALL SELECT account_type, currency, open_count, balance, 0, 0, 0, 0 FROM reservoir_totals_at
     )
     SELECT w.flow, w.account_type, w.owner, w.kind, s.currency,
         coalesce(open_count, 0)::BIGINT AS open_count, coalesce(open_money, 0)::HUGEINT AS open_money,
