@@ -78,7 +78,7 @@ def verify(
     faults += _foreign_models(workspace, log)
     with _scratch_folder(workspace) as folder, closing(ProjectionStore(folder / "fresh.duckdb")) as fresh:
         refolding = _Refolding(fresh, models)
-        identities: list[npt.NDArray[np.uint64]] = []
+        identities = np.zeros(log.last_sequence, dtype=np.uint64)
         with _one_beside() as beside:
             for file in log.files:
                 faults += _file_faults(log, file)
@@ -88,7 +88,7 @@ def verify(
                     if events is None:
                         refolding.is_whole = False
                         break
-                    identities.append(_identity_hashes(events))
+                    identities[part.first_sequence - 1 : part.last_sequence] = _identity_hashes(events)
                     for segment, own in _by_segment(part, events):
                         beside(partial(tree.take, own))
                         faults += refolding.take(segment, file.name, own)
@@ -282,14 +282,8 @@ def _identity_hashes(events: pl.DataFrame) -> npt.NDArray[np.uint64]:
     return events.select(identity_hash()).to_series().to_numpy()
 
 
-def _repeated_identities(log: LogReader, identities: list[npt.NDArray[np.uint64]]) -> Iterator[Fault]:
-    """Events that are in the log twice under one identity, by the hashes of all, which it takes out of the list."""
-    hashes = np.empty(sum(map(len, identities)), dtype=np.uint64)
-    end = len(hashes)
-    while identities:  # One by one, so that they need no room twice.
-        part = identities.pop()
-        hashes[end - len(part) : end] = part
-        end -= len(part)
+def _repeated_identities(log: LogReader, hashes: npt.NDArray[np.uint64]) -> Iterator[Fault]:
+    """Events that are in the log twice under one identity, by the hashes of all, which it sorts."""
     hashes.sort()
     repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     if not len(repeated):

@@ -212,7 +212,8 @@ class Identities:
 
     def _span(self, path: Path) -> tuple[int, int] | None:
         """The range of sequences that a stored run covers; None when the file is not what its name says."""
-        match = re.fullmatch(rf"identities-v2-{self._fingerprint}-([0-9]{{16}})-([0-9]{{16}})-([0-9a-f]{{16}})", path.stem)
+        name = rf"identities-v2-{self._fingerprint}-([0-9]{{16}})-([0-9]{{16}})-([0-9a-f]{{16}})"
+        match = re.fullmatch(name, path.stem)
         if match is None or path.suffix != ".npy":
             return None
         with path.open("rb") as file:

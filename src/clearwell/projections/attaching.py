@@ -16,6 +16,9 @@ from clearwell.ledger.views import quoted_text
 ATTACHED = "projections"
 """The name of the database that a file is attached as."""
 
+MEMORY = "1GB"
+"""What DuckDB keeps in memory at most, of the file and of results; what is larger goes to a file beside it."""
+
 
 class Reading:
     """DuckDB in memory, for the readers of one file. All in a process share it, and threads may.
@@ -73,7 +76,7 @@ class Reading:
                 self._stop()  # An earlier error may have made it unusable; what a new one says counts.
             else:
                 return
-        engine = duckdb.connect(config={"temp_directory": f"{self._path}.tmp"})
+        engine = duckdb.connect(config={"temp_directory": f"{self._path}.tmp", "memory_limit": MEMORY})
         engine.execute("SET GLOBAL TimeZone = 'UTC'")
         engine.execute(self._statement)
         self._engine = engine

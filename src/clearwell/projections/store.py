@@ -31,7 +31,7 @@ from clearwell.ledger.fold import (
 )
 from clearwell.ledger.posting import Posted
 from clearwell.ledger.views import quoted_text
-from clearwell.projections.attaching import ATTACHED, Reading
+from clearwell.projections.attaching import ATTACHED, MEMORY, Reading
 from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT
 
@@ -285,7 +285,7 @@ class ProjectionStore:
         try:
             connection.execute(f"ATTACH {quoted_text(str(self.path))} AS {ATTACHED} (RECOVERY_MODE NO_WAL_WRITES)")
             # Insertion with more threads takes three times the processor's time, which the writer beside it needs.
-            connection.execute(f"USE {ATTACHED}; SET TimeZone = 'UTC'; SET threads = 1; SET memory_limit = '1GB'")
+            connection.execute(f"USE {ATTACHED}; SET TimeZone = 'UTC'; SET threads = 1; SET memory_limit = '{MEMORY}'")
             connection.execute("SET checkpoint_threshold = '100GB'")  # At the end is soon enough.
         except BaseException:
             connection.close()
