@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import clearwell  # noqa: F401 - ahead of Polars, whose memory it sets up, as its command does
 from measuring import Measured, Stopwatch, Task, forget_cached, timed
 from projects import HERE, copied, new_project
 
