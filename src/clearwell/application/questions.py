@@ -88,7 +88,7 @@ def status(workspace: Workspace, request: CutRequest) -> StatusReport:
     with books_at(workspace, request) as books:
         business_days = books.has_business_days
         hours = _ask(books, clearing.uncertain_hours(business_days)).fetchall()
-        uncertain = {name: (first, last) for name, first, last in hours}
+        uncertain = [clearing.Uncertain(*row) for row in hours]
         return StatusReport(books.cut, _rows(_ask(books, clearing.status(uncertain, business_days))))
 
 

@@ -8,7 +8,8 @@ what these need halves the time of a question, most of which is planning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from clearwell.ledger.views import quoted_text
 from clearwell.values.times import stored_hour
@@ -100,7 +101,8 @@ def hours_with_due(business_days: bool = True) -> str:
     if not business_days:
         return f"""
         SELECT h.*, {_DUE_OF_HOUR} AS due FROM (
-            SELECT h.*, {_FIRST_DUE} AS first_due FROM hours_at AS h JOIN windows AS w USING (account_type)
+            SELECT h.*, w.window_seconds, {_FIRST_DUE} AS first_due
+            FROM hours_at AS h JOIN windows AS w USING (account_type)
         ) AS h
         """
     return f"""
@@ -131,18 +133,30 @@ _DUE_OF_HOUR = """CASE WHEN first_due + 3600000000 <= epoch_us($effective_at) TH
     WHEN coalesce(first_due > epoch_us($effective_at), true) THEN false END"""
 
 
+@dataclass(frozen=True)
+class Uncertain:
+    """The hours of opening, `first` to `last`, of which `hours_with_due` cannot tell for an account type."""
+
+    account_type: str
+    first: int
+    last: int
+    window_seconds: int | None
+    """None where the window is of business days."""
+
+
 def uncertain_hours(business_days: bool = True) -> str:
-    """Per account type the first and last hour of opening of which `hours_with_due` cannot tell."""
+    """The fields of `Uncertain`, a row per account type that has such hours."""
     hours = hours_with_due(business_days)
     return f"""
-    SELECT account_type, min(opened_hour), max(opened_hour) FROM ({hours}) WHERE due IS NULL GROUP BY ALL
+    SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds)
+    FROM ({hours}) WHERE due IS NULL GROUP BY account_type
     """
 
 
-def status(uncertain: Mapping[str, tuple[int, int]], business_days: bool = True) -> str:
+def status(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
     """Per account type and currency: what is open, in flight and overdue, what was due, and the share cleared.
 
-    Sums by hour, and for the hours that are `uncertain` (by account type, first and last) the episodes themselves.
+    Sums by hour, and for the hours that are `uncertain` the episodes themselves.
     The money of an open episode that was due is the greater of what came in and what went out: the two are equal once
     it is cleared, and an account that was only drained was due its whole drain (docs/decisions/0003).
     For reservoirs `open_money` is the sum of the balances, with its sign; for clearing accounts the sum of amounts.
@@ -158,7 +172,7 @@ def status(uncertain: Mapping[str, tuple[int, int]], business_days: bool = True)
             CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END AS due_money,
             CASE WHEN due THEN open_count + cleared_count ELSE 0 END AS due_count
         FROM hours
-        {_one_by_one(uncertain, business_days)}
+        {"".join(map(_one_by_one, uncertain))}
     ),
     sums AS (
         SELECT account_type, currency, sum(open_count) AS open_count, sum(open_money) AS open_money,
@@ -181,30 +195,32 @@ def status(uncertain: Mapping[str, tuple[int, int]], business_days: bool = True)
     """
 
 
-def _any_of(uncertain: Mapping[str, tuple[int, int]]) -> str:
+def _any_of(uncertain: Collection[Uncertain]) -> str:
     return " OR ".join(
         ["false"]
         + [
-            f"(account_type = {quoted_text(name)} AND opened_hour BETWEEN {int(first)} AND {int(last)})"
-            for name, (first, last) in uncertain.items()
+            f"(account_type = {quoted_text(it.account_type)} AND opened_hour BETWEEN {it.first} AND {it.last})"
+            for it in uncertain
         ]
     )
 
 
-def _one_by_one(uncertain: Mapping[str, tuple[int, int]], business_days: bool) -> str:
-    """What is overdue and due of the episodes that opened in these hours; one scan for those of like hours."""
-    open_now, cleared = open_with_state(business_days), cleared_with_due(business_days)
-    alike: dict[tuple[int, int], list[str]] = {}
-    for name, hours in uncertain.items():
-        alike.setdefault(hours, []).append(quoted_text(name))
-    parts = []
-    for (first, last), names in alike.items():
-        start, end = (f"TIMESTAMPTZ '{stored_hour(hour)}'" for hour in (first, last + 1))
-        within = f"account_type IN ({', '.join(names)}) AND opened_at >= {start} AND opened_at < {end}"
-        parts.append(f"""
+def _one_by_one(it: Uncertain) -> str:
+    """What is overdue and due of the episodes that opened in these hours.
+
+    Where the window is of seconds, it is due if it opened early enough: that is told without any other relation.
+    """
+    start, end = (f"TIMESTAMPTZ '{stored_hour(hour)}'" for hour in (it.first, it.last + 1))
+    if it.window_seconds is None:
+        open_now, cleared = (f"({rows()})" for rows in (open_with_state, cleared_with_due))
+        opened_at, is_due = "opened_at", "due_at <= $effective_at"
+    else:
+        open_now, cleared, opened_at = "open_at", "episodes_at", "opened_effective_at"
+        is_due = f"opened_effective_at <= $effective_at - to_seconds({it.window_seconds})"
+    is_one = f"account_type = {quoted_text(it.account_type)} AND {opened_at} >= {start} AND {opened_at} < {end}"
+    return f"""
         UNION ALL SELECT account_type, currency, 0, 0, count(*), sum(abs(balance)),
             sum(greatest(turnover, turnover - balance)), count(*)
-        FROM ({open_now}) WHERE {within} AND state = 'overdue' GROUP BY ALL
+        FROM {open_now} WHERE {is_one} AND {is_due} GROUP BY ALL
         UNION ALL SELECT account_type, currency, 0, 0, 0, 0, sum(turnover), count(*)
-        FROM ({cleared}) WHERE {within} AND due_at <= $effective_at GROUP BY ALL""")
-    return "".join(parts)
+        FROM {cleared} WHERE {is_one} AND {is_due} GROUP BY ALL"""
