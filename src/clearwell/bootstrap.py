@@ -9,9 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clearwell.application.workspace import Workspace
+from clearwell.errors import UsageError
 from clearwell.settings import read_settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from clearwell.quality.running import Engine, LogAtCut
 
 
 def _now() -> datetime:
@@ -30,5 +37,14 @@ def open_workspace(
     Raises UsageError when the folder is no project, DataError when its settings are wrong.
     """
     path = Path(folder).resolve()
-    with Workspace(path, read_settings(path), clock, say).closing() as workspace:
+    with Workspace(path, read_settings(path), clock, say, _engine).closing() as workspace:
         yield workspace
+
+
+def _engine(name: str, log: LogAtCut, connection: duckdb.DuckDBPyConnection | None) -> Engine:
+    """The engine of this name, `duckdb`. Raises UsageError for any other."""
+    if name != "duckdb":
+        raise UsageError("engine_unknown", f"expected duckdb, found {name!r}")
+    from clearwell.engines.duckdb import DuckDBEngine  # It takes a second to import.
+
+    return DuckDBEngine(log, connection)

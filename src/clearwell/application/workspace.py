@@ -29,7 +29,10 @@ from clearwell.settings import Settings
 from clearwell.values.currencies import Currencies
 
 if TYPE_CHECKING:
+    import duckdb
+
     from clearwell.projections.attaching import Reading
+    from clearwell.quality.running import Engine, LogAtCut
 
 _CATALOG = "catalog.sqlite"
 _KEYS = "keys.sqlite"
@@ -67,14 +70,25 @@ class KnownModels(Mapping[str, Model]):
         return len(self._versions)
 
 
+EngineFactory = Callable[[str, "LogAtCut", "duckdb.DuckDBPyConnection | None"], "Engine"]
+
+
+def _no_engine(name: str, _log: LogAtCut, _connection: duckdb.DuckDBPyConnection | None) -> Engine:
+    raise UsageError("engine_unknown", f"this project was opened without engines: {name!r} is none")
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """An open project. `clock` gives the present instant; `say` takes notices for the user."""
+    """An open project. `clock` gives the present instant; `say` takes notices for the user.
+
+    `engine` makes what runs metrics: by name or address, over the log at a cut, on a connection or on its own.
+    """
 
     folder: Path
     settings: Settings
     clock: Callable[[], datetime]
     say: Callable[[str], None] = field(default=lambda _notice: None)
+    engine: EngineFactory = field(default=_no_engine)
 
     @cached_property
     def data_folder(self) -> Path:

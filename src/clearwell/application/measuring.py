@@ -1,0 +1,167 @@
+"""The metrics of quality at a cut: picks where the answer comes from, runs it, and puts the rows together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from clearwell.application.cutting import CutRequest, Known, books_at, known_at
+from clearwell.application.reading import reading
+from clearwell.application.workspace import Workspace
+from clearwell.errors import UsageError
+from clearwell.quality import cleared, relations
+from clearwell.quality.due import business_windows, fixed_windows
+from clearwell.quality.metrics import Metric, Scope, Sections, relation
+from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
+from clearwell.quality.running import Engine, LogAtCut
+from clearwell.quality.windows import has_business_days
+from clearwell.values.cuts import Cut
+from clearwell.values.periods import KINDS, Span, micros, parse_period
+
+
+@dataclass(frozen=True)
+class MeasureRequest:
+    """Which metric, of which period, told apart by what: names of `BY_MODEL`, kinds of periods, or one property.
+
+    `engine` is `duckdb` or the address of another; `most` bounds the values of a property, the rest comes together.
+    """
+
+    metric: Metric
+    period: str = "all"
+    by: tuple[str, ...] = ()
+    engine: str = "duckdb"
+    most: int = 20
+
+
+@dataclass(frozen=True)
+class MeasureReport:
+    """The cut, the period, and rows as docs/guides/quality.md lists them for the metric."""
+
+    cut: Cut
+    period: Span
+    rows: list[dict[str, Any]]
+
+
+def measure(workspace: Workspace, request: CutRequest, wanted: MeasureRequest) -> MeasureReport:
+    """One metric in cross-sections. Raises UsageError for a cut, period, section or engine that cannot be."""
+    with measuring(workspace, request, wanted.engine) as measures:
+        span = period_named(wanted.period, measures.books)
+        return MeasureReport(measures.books.cut, span, measures.rows(wanted, span))
+
+
+@contextmanager
+def measuring(workspace: Workspace, request: CutRequest, engine: str) -> Iterator[Measures]:
+    """What runs metrics at a cut. DuckDB asks the projections for episodes; another engine has the log alone."""
+    if engine == "duckdb":
+        with books_at(workspace, request) as books:
+            books.store.connection.execute(f"CREATE TEMP VIEW {relations.KEPT_EPISODES} AS {_KEPT}")
+            with reading(books.log):
+                running = workspace.engine(engine, _log_at(books), books.store.connection)
+                yield Measures(books, running, kept=True)
+        return
+    known = known_at(workspace, request)
+    with closing(workspace.engine(engine, _log_at(known), None)) as running, reading(known.log):
+        yield Measures(known, running, kept=False)
+
+
+_KEPT = " UNION ALL ".join(
+    "SELECT account_type, account, currency, balance::DECIMAL(38, 0) AS balance, "
+    "turnover::DECIMAL(38, 0) AS turnover, entry_count::BIGINT AS entry_count, "
+    f"epoch_us(opened_effective_at) AS opened_us, epoch_us(last_effective_at) AS last_us FROM {name}"
+    for name in ("open_at", "episodes_at")
+)
+
+
+class Measures:
+    """Runs metrics at one cut."""
+
+    def __init__(self, books: Known, engine: Engine, *, kept: bool) -> None:
+        """With `kept`, the engine has the relation `relations.KEPT_EPISODES`."""
+        self.books = books
+        self._engine = engine
+        self._episodes = relations.kept_episodes() if kept else None
+
+    def rows(self, wanted: MeasureRequest, span: Span) -> list[dict[str, Any]]:
+        """The rows of a metric, with every figure that its documentation names."""
+        frame = self.frame(wanted.metric, span, self._sections(wanted))
+        return rows(frame, Subjects.of(self.books.models, self.books.model), wanted.by, self.books.time_zone)
+
+    def frame(self, metric: Metric, span: Span, wanted: Sections) -> pl.DataFrame:
+        """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
+        scope = self.scope
+        tables = {}
+        if scope.has_business_days and metric != "timeliness":
+            tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
+        return _as_frame(self._engine.run(relation(metric, scope, span, wanted), tables))
+
+    @property
+    def scope(self) -> Scope:
+        """The cut as relations need it."""
+        model = self.books.model
+        return Scope(
+            models=self.books.models,
+            model=model,
+            effective_us=micros(self.books.cut.effective_at),
+            window_seconds=fixed_windows(model),
+            has_business_days=has_business_days(model),
+            episodes=self._episodes,
+        )
+
+    def _business_windows(self) -> pa.Table:
+        log = relations.events(self.books.models)
+        found = self._engine.run(log.agg(first=log.effective_us.min(), last=log.effective_us.max())).to_pylist()
+        first, last = found[0]["first"], found[0]["last"]
+        if first is None:
+            first, last = 0, -1
+        return business_windows(self.books.model, self.books.time_zone, int(first), int(last))
+
+    def _sections(self, wanted: MeasureRequest) -> Sections:
+        names = [name for name in wanted.by if name not in BY_MODEL and name not in KINDS]
+        if len(names) > 1:
+            raise UsageError("section_unknown", f"expected one property at most, found {', '.join(names)}")
+        known = _properties(self.books, wanted.metric)
+        for name in names:
+            if name not in known:
+                expected = ", ".join((*BY_MODEL, *KINDS, *sorted(known)))
+                raise UsageError("section_unknown", f"expected one of {expected}, found {name!r}")
+        other = "event_type" if wanted.metric != "timeliness" else "account_type"
+        if other in wanted.by or (wanted.metric != "timeliness" and "producer" in wanted.by):
+            found = other if other in wanted.by else "producer"
+            raise UsageError("section_unknown", f"{wanted.metric} has no {found}")
+        return Sections(
+            property_name=names[0] if names else None,
+            producers="producer" in wanted.by,
+            quarters=any(name in KINDS for name in wanted.by),
+            most=wanted.most,
+        )
+
+
+def period_named(text: str, books: Known) -> Span:
+    """The period that the user means. Raises UsageError."""
+    try:
+        return parse_period(text, books.cut.effective_at, books.time_zone)
+    except ValueError as error:
+        raise UsageError("period_unreadable", f"--period: {error}") from error
+
+
+def _log_at(books: Known) -> LogAtCut:
+    paths = [str(books.log.path(item)) for item in books.log.files]
+    schema = relations.event_schema(books.models.values())
+    return LogAtCut(paths, books.cut.sequence, micros(books.cut.effective_at), schema)
+
+
+def _properties(books: Known, metric: Metric) -> set[str]:
+    if metric == "timeliness":
+        return {name for model in books.models.values() for name in model.property_names}
+    return {name for item in books.model.account_types.values() for name in item.properties}
+
+
+def _as_frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.with_columns(pl.col(summed(frame)).cast(pl.Int128))

@@ -1,0 +1,112 @@
+"""Clearing by episode: what was due and has cleared, what cleared on time, and how long the rest has been overdue.
+
+`clearing` answers the same from sums, for the present. This one needs every episode, and knows more of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ibis
+from ibis.expr.types import IntegerValue, Table
+
+from clearwell.quality.relations import MONEY
+from clearwell.values.periods import Span
+
+BUSINESS_WINDOWS = "business_windows"
+"""The relation that says, for windows of business days, how long after its opening an episode is due.
+
+`account_type`, `day` (since 1970, in UTC), `from_us` and `until_us` of opening, and `window_us`; each instant of a day
+is in one row."""
+
+_DAY_US = 86_400_000_000
+_HOUR_SECONDS, _DAY_SECONDS = 3_600, 86_400
+AGES = (_HOUR_SECONDS, _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS, 90 * _DAY_SECONDS)
+"""Where the buckets of aging end, in seconds past due."""
+
+
+def business_windows() -> Table:
+    """The relation `BUSINESS_WINDOWS`."""
+    names = ("day", "from_us", "until_us", "window_us")
+    return ibis.table({"account_type": "string", **dict.fromkeys(names, "int64")}, name=BUSINESS_WINDOWS)
+
+
+def opened_within(episodes: Table, span: Span) -> Table:
+    """The episodes that opened in the span."""
+    conditions = []
+    if span.start_us is not None:
+        conditions.append(episodes.opened_us >= span.start_us)
+    if span.end_us is not None:
+        conditions.append(episodes.opened_us < span.end_us)
+    return episodes.filter(*conditions) if conditions else episodes
+
+
+def with_due(episodes: Table, window_seconds: Mapping[str, int], business: bool) -> Table:
+    """The episodes with `due_us`, null where the account type has no window.
+
+    `window_seconds` are the windows of physical time by account type; with `business` others are looked up.
+    """
+    cases = [(episodes.account_type == name, seconds * 1_000_000) for name, seconds in sorted(window_seconds.items())]
+    fixed: IntegerValue = ibis.cases(*cases, else_=ibis.null("int64")) if cases else ibis.null("int64")
+    if not business:
+        return episodes.mutate(due_us=episodes.opened_us + fixed)
+    rows, windows = episodes.mutate(day=episodes.opened_us // _DAY_US), business_windows()
+    found = rows.left_join(
+        windows,
+        [
+            rows.account_type == windows.account_type,
+            rows.day == windows.day,
+            rows.opened_us >= windows.from_us,
+            rows.opened_us < windows.until_us,
+        ],
+    )
+    window_us = ibis.coalesce(windows.window_us, fixed)
+    return found.select(*(rows[name] for name in episodes.columns), due_us=rows.opened_us + window_us)
+
+
+def clearing(episodes: Table, effective_us: int, by: Sequence[str] = ()) -> Table:
+    """What is open and overdue at the cut, what was due and cleared, and on time; per account type, currency and `by`.
+
+    `episodes` have `due_us`. The money of an episode is the greater of what came in and what went out.
+    """
+    is_due = (episodes.due_us <= effective_us).fill_null(False)
+    is_open = episodes.balance != 0
+    size = episodes.balance.abs().cast(MONEY)
+    due_money = ibis.greatest(episodes.turnover, episodes.turnover - episodes.balance).cast(MONEY)
+    rows = episodes.select(
+        "account_type",
+        "currency",
+        *by,
+        open_count=_one(is_open),
+        open_money=size,
+        overdue_count=_one(is_open & is_due),
+        overdue_money=ibis.ifelse(is_due, size, _nothing()),
+        due_count=_one(is_due),
+        due_money=ibis.ifelse(is_due, due_money, _nothing()),
+        on_time_count=_one(is_due & ~is_open & (episodes.last_us <= episodes.due_us)),
+        on_time_money=ibis.ifelse(is_due & ~is_open & (episodes.last_us <= episodes.due_us), due_money, _nothing()),
+    )
+    names = ("open", "overdue", "due", "on_time")
+    return rows.group_by(["account_type", "currency", *by]).agg(
+        **{f"{name}_count": rows[f"{name}_count"].sum().cast("int64") for name in names},
+        **{f"{name}_money": rows[f"{name}_money"].sum().cast(MONEY) for name in names},
+    )
+
+
+def aging(episodes: Table, effective_us: int, limits: Sequence[int] = AGES, by: Sequence[str] = ()) -> Table:
+    """The overdue accounts by how long they are past due: `bucket` counts the limits (in seconds) that lie behind."""
+    overdue = episodes.filter(episodes.balance != 0, episodes.due_us <= effective_us)
+    past_us = effective_us - overdue.due_us
+    bucket = sum((_one(past_us > limit * 1_000_000) for limit in limits), start=ibis.literal(0, "int64"))
+    rows = overdue.mutate(bucket=bucket)
+    return rows.group_by(["account_type", "currency", "bucket", *by]).agg(
+        open_count=rows.count(), open_money=rows.balance.abs().cast(MONEY).sum().cast(MONEY)
+    )
+
+
+def _one(condition: ibis.expr.types.BooleanValue) -> IntegerValue:
+    return ibis.ifelse(condition, 1, 0).cast("int64")
+
+
+def _nothing() -> ibis.expr.types.Value:
+    return ibis.literal(0).cast(MONEY)

@@ -1,0 +1,89 @@
+"""The metrics as relations, ready for an engine: what is asked of a metric, at a cut, for a period, in sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ibis.expr.types import Table
+
+from clearwell.flows.model import Model
+from clearwell.quality import cleared, relations, sections, timeliness
+from clearwell.values import columns
+from clearwell.values.periods import Span
+
+Metric = Literal["timeliness", "clearing", "aging"]
+METRICS: tuple[Metric, ...] = ("timeliness", "clearing", "aging")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The cut, as the relations need it: models by version, the one in force, windows, and where episodes come from.
+
+    `episodes` is a relation as `relations.episodes` gives it: that itself, or one that is kept.
+    """
+
+    models: Mapping[str, Model]
+    model: Model
+    effective_us: int
+    window_seconds: Mapping[str, int]
+    has_business_days: bool
+    episodes: Table | None = None
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What tells rows apart besides event type (or account type) and currency.
+
+    The `most` frequent values of a property, or of `producer`, and quarters of an hour.
+    """
+
+    property_name: str | None = None
+    producers: bool = False
+    quarters: bool = False
+    most: int = 20
+
+
+def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sections()) -> Table:
+    """The rows of a metric for a period; `quarter`, `producer`, `value` and `is_rest` as far as they are wanted."""
+    if metric == "timeliness":
+        return _timeliness(scope, span, wanted)
+    accounts = cleared.opened_within(_episodes(scope), span)
+    judged = cleared.with_due(accounts, scope.window_seconds, scope.has_business_days)
+    by = []
+    if wanted.quarters:
+        judged, by = sections.by_quarter(judged, "opened_us"), ["quarter"]
+    if wanted.property_name is not None:
+        own = relations.property_of(judged, scope.model.account_types.values(), wanted.property_name)
+        judged, by = judged.mutate(section=own), [*by, "section"]
+    rows = (
+        cleared.clearing(judged, scope.effective_us, by)
+        if metric == "clearing"
+        else cleared.aging(judged, scope.effective_us, by=by)
+    )
+    if wanted.property_name is None:
+        return rows
+    return sections.of_top_values(rows, "section", "due_count" if metric == "clearing" else "open_count", wanted.most)
+
+
+def _timeliness(scope: Scope, span: Span, wanted: Sections) -> Table:
+    by, keep = [], []
+    if wanted.property_name is not None:
+        keep.append(columns.property_column(wanted.property_name))
+    if wanted.producers:
+        keep.append("producer")
+    rows = relations.moved(relations.events(scope.models), scope.models, keep)
+    rows = timeliness.recorded_within(rows, span)
+    if wanted.quarters:
+        rows, by = sections.by_quarter(rows, "recorded_us"), ["quarter"]
+    found = timeliness.timeliness(rows, [*by, *keep])
+    if wanted.property_name is None:
+        return found
+    return sections.of_top_values(found, keep[0], "event_count", wanted.most)
+
+
+def _episodes(scope: Scope) -> Table:
+    if scope.episodes is not None:
+        return scope.episodes
+    return relations.episodes(relations.entries(relations.events(scope.models), scope.models))

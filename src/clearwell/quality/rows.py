@@ -1,0 +1,95 @@
+"""The rows of an answer: what an engine gave, put together by the sections that were asked for, with their shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from clearwell.flows.model import Model
+from clearwell.quality.sections import QUARTER_US
+from clearwell.values.periods import KINDS, instant, period_of
+
+BY_MODEL = ("flow", "owner", "event_type", "account_type", "producer", "currency")
+"""The cross-sections beside periods and properties."""
+
+_PAST_DUE = ("1 h", "1 d", "7 d", "30 d", "90 d", "more")
+_BUCKET, _VALUE = "bucket", "value"
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The flow and the team of every event type and account type that a model ever had, as the newest one says."""
+
+    events: Mapping[str, tuple[str, str]]
+    accounts: Mapping[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, models: Mapping[str, Model], model: Model) -> Subjects:
+        """Those of all `models`; `model` is the one whose word counts."""
+        events: dict[str, tuple[str, str]] = {}
+        accounts: dict[str, tuple[str, str]] = {}
+        for known in (*models.values(), model):
+            accounts |= {name: (item.flow, item.owner) for name, item in known.account_types.items()}
+            owners = {flow.name: flow.owner for flow in known.flows}
+            events |= {name: (item.flow, owners[item.flow]) for name, item in known.event_types.items()}
+        return cls(events, accounts)
+
+
+def summed(frame: pl.DataFrame) -> list[str]:
+    """The columns that are added up."""
+    return [name for name in frame.columns if name.endswith(("_count", "money"))]
+
+
+def rows(frame: pl.DataFrame, subjects: Subjects, by: Sequence[str], time_zone: str) -> list[dict[str, Any]]:
+    """The rows in order of their sections: `by` and the currency, or event type (account type) with its owner.
+
+    `frame` has the columns of `metrics.relation`. The rest of a property's values has `is_rest`, and comes last.
+    """
+    is_events = "event_type" in frame.columns
+    subject, owners = ("event_type", subjects.events) if is_events else ("account_type", subjects.accounts)
+    flows = {name: flow for name, (flow, _owner) in owners.items()}
+    teams = {name: owner for name, (_flow, owner) in owners.items()}
+    own = pl.col(subject)
+    frame = frame.with_columns(
+        flow=own.replace_strict(flows, return_dtype=pl.String), owner=own.replace_strict(teams, return_dtype=pl.String)
+    )
+    names = [name for name in by or (subject, "flow", "owner") if name in (*BY_MODEL, *KINDS)]
+    frame = frame.with_columns(_period(frame, kind, time_zone) for kind in names if kind in KINDS)
+    if _VALUE in frame.columns:
+        names += ["is_rest", _VALUE]
+    names = list(dict.fromkeys([*names, "currency", *([_BUCKET] if _BUCKET in frame.columns else [])]))
+    sums = frame.group_by(names).agg(pl.col(summed(frame)).sum()).sort(names, nulls_last=True)
+    return [_with_shares(row) for row in sums.iter_rows(named=True)]
+
+
+def _period(frame: pl.DataFrame, kind: str, time_zone: str) -> pl.Series:
+    """The name of the period that each row's quarter lies in."""
+    quarters = frame["quarter"]
+    (known,) = (item for item in KINDS if item == kind)
+    names = {item: period_of(known, instant(item * QUARTER_US), time_zone).name for item in quarters.unique()}
+    return quarters.replace_strict(names, return_dtype=pl.String).alias(kind)
+
+
+def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
+    if "is_rest" in row:
+        row["is_rest"] = bool(row["is_rest"])
+    if _BUCKET in row:
+        return {"past_due": _PAST_DUE[int(row.pop(_BUCKET))], **row}
+    if "late_money" in row:
+        return row | {
+            "timeliness": _share(row["late_money"], row["judged_money"]),
+            "timeliness_by_count": _share(row["late_count"], row["judged_count"]),
+        }
+    return row | {
+        "clearing": _share(row["overdue_money"], row["due_money"]),
+        "clearing_by_count": _share(row["overdue_count"], row["due_count"]),
+        "cleared_on_time": _share(row["due_money"] - row["on_time_money"], row["due_money"]),
+        "cleared_on_time_by_count": _share(row["due_count"] - row["on_time_count"], row["due_count"]),
+    }
+
+
+def _share(lost: int, total: int) -> float | None:
+    return 1 - lost / total if total > 0 else None

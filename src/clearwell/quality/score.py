@@ -1,0 +1,116 @@
+"""The score: one minus the money that is uncleared, late or missing, of all money; exact at every node.
+
+The four sums are added up the tree company → team → flow → account type, per currency. Plain integers; no engine.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from clearwell.quality.rows import Subjects
+
+NodeKind = Literal["company", "team", "flow", "account_type"]
+COMPANY = "company"
+"""The name of the node at the root."""
+
+_SUMS = ("total_money", "uncleared_money", "late_money", "missing_money")
+
+
+@dataclass
+class Sums:
+    """Money in minor units of one currency. `total_money` includes what is missing."""
+
+    total_money: int = 0
+    uncleared_money: int = 0
+    late_money: int = 0
+    missing_money: int = 0
+    missing_estimated: bool = False
+
+    @property
+    def lost_money(self) -> int:
+        """What is uncleared, late or missing."""
+        return self.uncleared_money + self.late_money + self.missing_money
+
+    @property
+    def score(self) -> Fraction | None:
+        """`1 - lost / total`, at least 0; None where no money moved and none is lost."""
+        return share_of(self.lost_money, self.total_money)
+
+    def add(self, other: Sums) -> None:
+        """Take the other's money in."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.missing_estimated |= other.missing_estimated
+
+
+def share_of(lost: int, total: int) -> Fraction | None:
+    """`1 - lost / total`, at least 0. Where something is lost of nothing, 0."""
+    if total <= 0:
+        return Fraction(0) if lost else None
+    return max(Fraction(0), 1 - Fraction(lost, total))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the metrics found for one period; rows have the fields that their metric documents.
+
+    `moved` are rows of timeliness by event type and currency, `cleared` rows of clearing by account type and currency,
+    `missing` rows with `event_type`, `currency`, `money` and `estimated`.
+    """
+
+    moved: Iterable[Mapping[str, Any]]
+    cleared: Iterable[Mapping[str, Any]]
+    missing: Iterable[Mapping[str, Any]] = field(default_factory=tuple)
+
+
+def tree(subjects: Subjects, measured: Measured) -> list[dict[str, Any]]:
+    """A row per node and currency, parents before children, each with its sums and its score."""
+    flows: dict[tuple[str, str, str], Sums] = defaultdict(Sums)
+    leaves: dict[tuple[str, str, str, str], Sums] = defaultdict(Sums)
+    for row in measured.moved:
+        flow, team = subjects.events[row["event_type"]]
+        flows[team, flow, row["currency"]].add(Sums(row["money"], 0, row["late_money"]))
+    for row in measured.missing:
+        flow, team = subjects.events[row["event_type"]]
+        lost = Sums(row["money"], 0, 0, row["money"], bool(row["estimated"]))
+        flows[team, flow, row["currency"]].add(lost)
+    for row in measured.cleared:
+        flow, team = subjects.accounts[row["account_type"]]
+        flows[team, flow, row["currency"]].add(Sums(uncleared_money=row["overdue_money"]))
+        own = Sums(row["due_money"], row["overdue_money"])
+        leaves[team, flow, row["account_type"], row["currency"]].add(own)
+    return list(_rows(flows, leaves))
+
+
+def _rows(
+    flows: Mapping[tuple[str, str, str], Sums], leaves: Mapping[tuple[str, str, str, str], Sums]
+) -> Iterator[dict[str, Any]]:
+    company: dict[str, Sums] = defaultdict(Sums)
+    teams: dict[tuple[str, str], Sums] = defaultdict(Sums)
+    for (team, _flow, currency), sums in flows.items():
+        teams[team, currency].add(sums)
+        company[currency].add(sums)
+    yield from (_row("company", COMPANY, "", currency, sums) for currency, sums in sorted(company.items()))
+    for team in sorted({team for team, _currency in teams}):
+        yield from (_row("team", team, COMPANY, key[1], teams[key]) for key in sorted(teams) if key[0] == team)
+        for flow in sorted({key[1] for key in flows if key[0] == team}):
+            own = [key for key in sorted(flows) if key[:2] == (team, flow)]
+            yield from (_row("flow", flow, team, key[2], flows[key]) for key in own)
+            below = [key for key in sorted(leaves) if key[:2] == (team, flow)]
+            yield from (_row("account_type", key[2], flow, key[3], leaves[key]) for key in below)
+
+
+def _row(node: NodeKind, name: str, parent: str, currency: str, sums: Sums) -> dict[str, Any]:
+    return {
+        "node": node,
+        "name": name,
+        "parent": parent,
+        "currency": currency,
+        **{item: getattr(sums, item) for item in _SUMS},
+        "missing_estimated": sums.missing_estimated,
+        "score": sums.score,
+    }

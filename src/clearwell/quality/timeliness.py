@@ -1,0 +1,45 @@
+"""Timeliness: of the money that events moved, the share whose events were recorded by their deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ibis
+from ibis.expr.types import Table
+
+from clearwell.quality.relations import MONEY
+from clearwell.values.periods import Span
+
+
+def recorded_within(rows: Table, span: Span) -> Table:
+    """Of rows with `recorded_us`, those within the span."""
+    conditions = []
+    if span.start_us is not None:
+        conditions.append(rows.recorded_us >= span.start_us)
+    if span.end_us is not None:
+        conditions.append(rows.recorded_us < span.end_us)
+    return rows.filter(*conditions) if conditions else rows
+
+
+def timeliness(moved: Table, by: Sequence[str] = ()) -> Table:
+    """What events moved, what of it has a deadline, and what is late; per event type, currency, and columns of `by`.
+
+    `moved` is as `relations.moved` gives it. Counts are of events, money is in minor units.
+    """
+    nothing = ibis.literal(0).cast(MONEY)
+
+    def where(condition: ibis.expr.types.BooleanValue) -> dict[str, ibis.expr.types.Value]:
+        return {
+            "count": ibis.ifelse(condition, moved.event_count, 0).sum().cast("int64"),
+            "money": ibis.ifelse(condition, moved.money, nothing).sum().cast(MONEY),
+        }
+
+    judged, late = where(moved.is_judged), where(moved.is_late)
+    return moved.group_by(["event_type", "currency", *by]).agg(
+        event_count=moved.event_count.sum().cast("int64"),
+        money=moved.money.sum().cast(MONEY),
+        judged_count=judged["count"],
+        judged_money=judged["money"],
+        late_count=late["count"],
+        late_money=late["money"],
+    )
