@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from clearwell.application.cutting import CutRequest, Known, books_at, known_at
+from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at, known_at
 from clearwell.application.reading import reading
+from clearwell.application.scoring import period_named
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
@@ -21,7 +22,7 @@ from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import has_business_days
 from clearwell.values.cuts import Cut
-from clearwell.values.periods import KINDS, Span, micros, parse_period
+from clearwell.values.periods import KINDS, Span, micros
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,18 @@ def measuring(workspace: Workspace, request: CutRequest, engine: str) -> Iterato
     """What runs metrics at a cut. DuckDB asks the projections for episodes; another engine has the log alone."""
     if engine == "duckdb":
         with books_at(workspace, request) as books:
-            books.store.connection.execute(f"CREATE TEMP VIEW {relations.KEPT_EPISODES} AS {_KEPT}")
-            with reading(books.log):
-                running = workspace.engine(engine, _log_at(books), books.store.connection)
-                yield Measures(books, running, kept=True)
+            yield measures_on(workspace, books)
         return
     known = known_at(workspace, request)
     with closing(workspace.engine(engine, _log_at(known), None)) as running, reading(known.log):
         yield Measures(known, running, kept=False)
+
+
+def measures_on(workspace: Workspace, books: Evaluated) -> Measures:
+    """What runs metrics by DuckDB, on the books of a cut, as long as these are open."""
+    books.store.connection.execute(f"CREATE TEMP VIEW {relations.KEPT_EPISODES} AS {_KEPT}")
+    with reading(books.log):
+        return Measures(books, workspace.engine("duckdb", _log_at(books), books.store.connection), kept=True)
 
 
 _KEPT = " UNION ALL ".join(
@@ -97,7 +102,8 @@ class Measures:
         tables = {}
         if scope.has_business_days and metric != "timeliness":
             tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
-        return _as_frame(self._engine.run(relation(metric, scope, span, wanted), tables))
+        with reading(self.books.log):
+            return _as_frame(self._engine.run(relation(metric, scope, span, wanted), tables))
 
     @property
     def scope(self) -> Scope:
@@ -135,18 +141,10 @@ class Measures:
             raise UsageError("section_unknown", f"{wanted.metric} has no {found}")
         return Sections(
             property_name=names[0] if names else None,
-            producers="producer" in wanted.by,
+            producers=wanted.metric == "timeliness" and (not wanted.by or "producer" in wanted.by),
             quarters=any(name in KINDS for name in wanted.by),
             most=wanted.most,
         )
-
-
-def period_named(text: str, books: Known) -> Span:
-    """The period that the user means. Raises UsageError."""
-    try:
-        return parse_period(text, books.cut.effective_at, books.time_zone)
-    except ValueError as error:
-        raise UsageError("period_unreadable", f"--period: {error}") from error
 
 
 def _log_at(books: Known) -> LogAtCut:
