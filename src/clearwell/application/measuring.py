@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at, known_at
 from clearwell.application.reading import reading
-from clearwell.application.scoring import period_named
+from clearwell.application.scoring import period_named, trees_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
 from clearwell.quality.due import business_windows, fixed_windows
-from clearwell.quality.metrics import Metric, Scope, Sections, relation
+from clearwell.quality.metrics import METRICS, Metric, Scope, Sections, relation
 from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import has_business_days
@@ -53,6 +53,26 @@ def measure(workspace: Workspace, request: CutRequest, wanted: MeasureRequest) -
     with measuring(workspace, request, wanted.engine) as measures:
         span = period_named(wanted.period, measures.books)
         return MeasureReport(measures.books.cut, span, measures.rows(wanted, span))
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """The cut, the period, the tree of scores, and the metrics behind it: rows as docs/guides/quality.md lists them."""
+
+    cut: Cut
+    period: Span
+    nodes: list[dict[str, Any]]
+    timeliness: list[dict[str, Any]]
+    clearing: list[dict[str, Any]]
+    aging: list[dict[str, Any]]
+
+
+def quality(workspace: Workspace, request: CutRequest, period: str = "month", engine: str = "duckdb") -> QualityReport:
+    """Scores and metrics of a period, all by one engine. Raises as `measure` does."""
+    with measuring(workspace, request, engine) as measures:
+        span = period_named(period, measures.books)
+        rows = {metric: measures.rows(MeasureRequest(metric), span) for metric in METRICS}
+        return QualityReport(measures.books.cut, span, trees_of(measures, [span])[0], **rows)
 
 
 @contextmanager

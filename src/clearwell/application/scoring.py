@@ -76,6 +76,11 @@ class _Scoring:
         return [score.tree(subjects, score.Measured(*rows)) for rows in zip(moved, due, strict=True)]
 
 
+def trees_of(measures: Measures, spans: Sequence[Span]) -> list[list[dict[str, Any]]]:
+    """The tree of scores of each of these periods, computed by the metrics."""
+    return _Scoring(measures.books, lambda wanted: _measured(measures, wanted)).trees(spans)
+
+
 @contextmanager
 def _scoring(workspace: Workspace, request: CutRequest, engine: str) -> Iterator[_Scoring]:
     if engine:
