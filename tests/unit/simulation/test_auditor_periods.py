@@ -28,20 +28,24 @@ def at(text: str) -> datetime:
         # Clocks go forward: a day of 23 hours, and one hour less in the month.
         ("day", "Europe/Amsterdam", "2026-03-29T12:00", "2026-03-28T23:00", "2026-03-29T22:00"),
         ("month", "Europe/Amsterdam", "2026-03-29T12:00", "2026-02-28T23:00", "2026-03-31T22:00"),
-        # Clocks go back: a day of 25 hours, and the hour that comes twice is one of two hours, from either of them.
+        # Clocks go back: a day of 25 hours, and the hour that comes twice is two.
         ("day", "America/New_York", "2026-11-01T12:00", "2026-11-01T04:00", "2026-11-02T05:00"),
-        ("hour", "America/New_York", "2026-11-01T05:30", "2026-11-01T05:00", "2026-11-01T07:00"),
-        ("hour", "America/New_York", "2026-11-01T06:30", "2026-11-01T05:00", "2026-11-01T07:00"),
+        ("hour", "America/New_York", "2026-11-01T05:30", "2026-11-01T05:00", "2026-11-01T06:00"),
+        ("hour", "America/New_York", "2026-11-01T06:30", "2026-11-01T06:00", "2026-11-01T07:00"),
         # Midnight is skipped: the day begins at one.
         ("day", "America/Sao_Paulo", "2018-11-04T12:00", "2018-11-04T03:00", "2018-11-05T02:00"),
         # The day before is never again, as the clocks go from midnight back to eleven: it is one of 25 hours.
         ("day", "America/Sao_Paulo", "2019-02-17T02:30", "2019-02-16T02:00", "2019-02-17T03:00"),
+        # Half an hour is skipped before the first time of a day: it begins at the change.
+        ("day", "America/Toronto", "1919-03-31T12:00", "1919-03-31T04:30", "1919-04-01T04:00"),
+        # Clocks go back by half an hour only: the hour is longer by that.
+        ("hour", "Australia/Lord_Howe", "2026-04-04T15:10", "2026-04-04T14:00", "2026-04-04T15:30"),
         # A minute past midnight back to eleven: the day that has begun goes on.
         ("day", "America/St_Johns", "2010-11-07T02:45", "2010-11-07T02:30", "2010-11-08T03:30"),
     ],
 )
 def test_periods_begin_and_end_by_the_clocks(kind: PeriodKind, zone: str, instant: str, start: str, end: str) -> None:
-    """A period begins where the clocks show its first time for the first time, and ends where the next one does."""
+    """A period begins where the clocks show its first time, and ends where the next one does."""
     period = period_of(kind, at(instant), zone)
     assert (period.kind, period.start, period.end) == (kind, at(start), at(end))
     assert period.holds(at(start))

@@ -134,7 +134,7 @@ def test_what_is_not_due_is_not_judged() -> None:
         (7 * DAY + TICK, "30 d"),
         (30 * DAY + TICK, "90 d"),
         (90 * DAY, "90 d"),
-        (90 * DAY + TICK, "beyond"),
+        (90 * DAY + TICK, "more"),
     ],
 )
 def test_aging_by_buckets(past: timedelta, bucket: str) -> None:
@@ -150,7 +150,7 @@ def test_aging_by_own_limits(books: Books) -> None:
     rows = aging_rows(books, limits=[timedelta(minutes=90), timedelta(hours=190)])
     assert [(row["account_type"], row["past_due"], row["open_money"]) for row in rows] == [
         ("unpaid", "190 h", 130),
-        ("unshipped", "beyond", 30),
+        ("unshipped", "more", 30),
     ]
 
 
@@ -196,7 +196,7 @@ def test_the_tree_of_scores(books: Books) -> None:
     """Uncleared 130 and 30, late 200, missing 70: each node is the sum of what is below it, to the cent."""
     rows = node_rows(books, ALL_TIME, [paid(books)])
     assert [tuple(row.values()) for row in rows] == [
-        ("company", "company", None, "EUR", 770, 160, 200, 70, False, Fraction(340, 770)),
+        ("company", "company", "", "EUR", 770, 160, 200, 70, False, Fraction(340, 770)),
         ("team", "parcel-team", "company", "EUR", 30, 30, 0, 0, False, 0),
         ("team", "shop-team", "company", "EUR", 740, 130, 200, 70, False, Fraction(340, 740)),
         ("flow", "parcels", "parcel-team", "EUR", 30, 30, 0, 0, False, 0),
@@ -285,7 +285,7 @@ def test_cross_sections_by_property_owner_and_day(books: Books) -> None:
 
 
 def test_an_event_counts_in_each_currency_that_it_moved() -> None:
-    """A sale of two currencies counts in both; one that moved nothing is in a row without a currency."""
+    """A sale of two currencies counts in both; one that moved nothing is in no row."""
     records = [told("s1", "sale", NOON, HOUR, price=5, tax=0, order="one", branch="north")]
     (two := records[0][0])["amounts"] = {
         "price": {"value": 5, "currency": "EUR"},
@@ -295,7 +295,6 @@ def test_an_event_counts_in_each_currency_that_it_moved() -> None:
     records.append(told("s2", "sale", NOON, HOUR, price=0, tax=0, order="two", branch="north"))
     rows = timeliness_rows(books_of(records))
     assert [(row["currency"], row["late_count"], row["late_money"], row["timeliness"]) for row in rows] == [
-        (None, 1, 0, None),
         ("EUR", 1, 5, 0),
         ("USD", 1, 3, 0),
     ]
