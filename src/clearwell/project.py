@@ -16,6 +16,7 @@ from clearwell.application import (
     backing_up,
     checkpointing,
     compacting,
+    evaluating,
     forgetting,
     ingesting,
     modelling,
@@ -34,6 +35,7 @@ from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
+from clearwell.application.evaluating import Evaluated, Point
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
@@ -53,6 +55,7 @@ from clearwell.log.proofs import Proof
 from clearwell.log.seals import Seal
 from clearwell.values.cuts import Cut
 from clearwell.values.instants import format_instant
+from clearwell.values.periods import PeriodKind
 
 if TYPE_CHECKING:
     from clearwell.application.measuring import MeasureReport, QualityReport
@@ -142,6 +145,16 @@ class Project:
 
         request = measuring.MeasureRequest(metric, **wanted)
         return measuring.measure(self._workspace, _request(at, known_at), request)
+
+    def evaluate(
+        self, period: PeriodKind = "day", since: str = "", until: str = "", at: When = None, known_at: Known = None
+    ) -> Evaluated:
+        """Evaluate the scores of many periods at one cut, and keep them; safe to repeat."""
+        return evaluating.evaluate(self._workspace, _request(at, known_at), period, since, until)
+
+    def history(self, period: PeriodKind = "day") -> list[Point]:
+        """The newest kept evaluation of each period of a kind, in order."""
+        return evaluating.history(self._workspace, period)
 
     def trace(self, values: Mapping[str, str], steps: int = 1, at: When = None, known_at: Known = None) -> Trace:
         """Every event and account that these property values touch."""

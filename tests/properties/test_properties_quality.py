@@ -36,7 +36,7 @@ def test_every_figure_of_quality_is_the_auditor_s(new_ledger: NewLedger, history
 @given(history=histories(), data=st.data())
 @examples(12)
 def test_scores_from_sums_are_those_of_the_log(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
-    """What is kept for the present gives the scores that computing everything gives, of this period and the one before."""
+    """Sums that are kept give the scores that the whole log gives, of this period and the one before."""
     both = tell(new_ledger, history)
     kind = data.draw(st.sampled_from(KINDS), label="kind")
     later = timedelta(days=data.draw(st.sampled_from([0, 0, 1, 30, 400]), label="later"))
@@ -45,6 +45,27 @@ def test_scores_from_sums_are_those_of_the_log(new_ledger: NewLedger, history: H
         kept, computed = (project.scores(period=kind, engine=engine) for engine in ("", "duckdb"))
     assert kept.nodes == computed.nodes
     assert kept.before == computed.before
+
+
+@given(history=histories(), data=st.data())
+@examples(8)
+def test_a_kept_score_can_be_computed_again(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
+    """Whatever was kept, at whichever cut, is what the log alone gives for that cut later; repeating adds nothing."""
+    both = tell(new_ledger, history)
+    kind = data.draw(st.sampled_from(KINDS[1:4]), label="kind")
+    ask = data.draw(asks(both.audit), label="ask")
+    with both.project() as project:
+        told = project.evaluate(kind, at=ask.at, known_at=ask.known_at)
+        assert told.added == told.periods
+        points = project.history(kind)
+        assert len(points) == told.periods
+        event(f"{min(len(points), 3)} points")
+        for point in data.draw(st.permutations(points), label="points")[:3]:
+            cut, name = point.evaluation, point.evaluation.period
+            again = project.scores(cut.effective_at, cut.recorded_at, name, engine="duckdb")
+            assert again.nodes == point.nodes
+        cut = told.cut
+        assert project.evaluate(kind, at=cut.effective_at, known_at=cut.recorded_at).added == 0
 
 
 def hold_quality(both: Both, ask: Ask, kind: periods.PeriodKind) -> None:

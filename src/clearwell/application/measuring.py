@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at, known_at
 from clearwell.application.reading import reading
-from clearwell.application.scoring import period_named, trees_of
+from clearwell.application.scoring import period_named, tree_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
@@ -72,7 +72,7 @@ def quality(workspace: Workspace, request: CutRequest, period: str = "month", en
     with measuring(workspace, request, engine) as measures:
         span = period_named(period, measures.books)
         rows = {metric: measures.rows(MeasureRequest(metric), span) for metric in METRICS}
-        return QualityReport(measures.books.cut, span, trees_of(measures, [span])[0], **rows)
+        return QualityReport(measures.books.cut, span, tree_of(measures, span), **rows)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def scores(workspace: Workspace, request: CutRequest, period: str = "month", eng
     With an engine, its name or address, that computes them from the log. Raises UsageError for a cut, a period or an
     engine that cannot be, and when the ledger is empty.
     """
-    with _scoring(workspace, request, engine) as scoring:
+    with scoring_at(workspace, request, engine) as scoring:
         known = scoring.known
         span = period_named(period, known)
         earlier = periods.before(span, known.time_zone)
@@ -63,47 +63,52 @@ def period_named(text: str, known: Known) -> Span:
 
 
 @dataclass(frozen=True)
-class _Scoring:
-    """Where scores at one cut come from: `sums` gives what events moved and what was due, by quarter of an hour."""
+class Scoring:
+    """Scores at one cut, from what events moved and what was due, by quarter of an hour."""
 
     known: Known
     sums: Callable[[Sequence[Span]], tuple[pl.DataFrame, pl.DataFrame]]
+    """Both frames are in order of `quarter`."""
 
-    def trees(self, spans: Sequence[Span]) -> list[list[dict[str, Any]]]:
-        """The tree of each of these periods."""
+    def trees(self, spans: Sequence[Span]) -> Iterator[list[dict[str, Any]]]:
+        """The tree of each of these periods, in turn."""
         subjects = Subjects.of(self.known.models, self.known.model)
-        moved, due = (_by_span(frame, spans) for frame in self.sums(spans))
-        return [score.tree(subjects, score.Measured(*rows)) for rows in zip(moved, due, strict=True)]
+        moved, due = self.sums(spans)
+        for span in spans:
+            yield score.tree(subjects, score.Measured(_rows(moved, span), _rows(due, span)))
 
 
-def trees_of(measures: Measures, spans: Sequence[Span]) -> list[list[dict[str, Any]]]:
-    """The tree of scores of each of these periods, computed by the metrics."""
-    return _Scoring(measures.books, lambda wanted: _measured(measures, wanted)).trees(spans)
+def tree_of(measures: Measures, span: Span) -> list[dict[str, Any]]:
+    """The tree of scores of a period, computed by the metrics."""
+    (nodes,) = Scoring(measures.books, lambda wanted: _measured(measures, wanted)).trees([span])
+    return nodes
 
 
 @contextmanager
-def _scoring(workspace: Workspace, request: CutRequest, engine: str) -> Iterator[_Scoring]:
+def scoring_at(workspace: Workspace, request: CutRequest, engine: str = "") -> Iterator[Scoring]:
+    """Scores at a cut: for the present from sums that are kept, for the past, or by an engine, from the metrics."""
     if engine:
         from clearwell.application.measuring import measuring  # Ibis takes a second.
 
         with measuring(workspace, request, engine) as measures:
-            yield _Scoring(measures.books, lambda spans: _measured(measures, spans))
+            yield Scoring(measures.books, lambda spans: _measured(measures, spans))
         return
     with books_at(workspace, request) as books:
         if is_present(books.store, books.cut):
-            yield _Scoring(books, lambda spans: _kept(books, spans))
+            yield Scoring(books, lambda spans: _kept(books, spans))
         else:
             from clearwell.application.measuring import measures_on
 
             measures = measures_on(workspace, books)
-            yield _Scoring(books, lambda spans: _measured(measures, spans))
+            yield Scoring(books, lambda spans: _measured(measures, spans))
 
 
 def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
     from clearwell.quality.metrics import Sections
 
     by_quarter, whole = Sections(quarters=True), _whole(spans)
-    return measures.frame("timeliness", whole, by_quarter), measures.frame("clearing", whole, by_quarter)
+    moved, due = (measures.frame(metric, whole, by_quarter) for metric in ("timeliness", "clearing"))
+    return moved.sort("quarter"), due.sort("quarter")
 
 
 def _kept(books: Evaluated, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -114,13 +119,13 @@ def _kept(books: Evaluated, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.Dat
         # Where midnight is within an hour of UTC, sums by the hour do not tell what opened before it.
         uncertain = [clearing.Uncertain(*row) for row in books.ask(clearing.all_hours()).fetchall()]
     moved = books.ask(f"SELECT * FROM {books.store.table('event_sums')}")
-    return _frame(moved), _frame(books.ask(clearing.due_by_quarter(uncertain, business_days)))
+    return _in_order(moved), _in_order(books.ask(clearing.due_by_quarter(uncertain, business_days)))
 
 
-def _frame(result: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+def _in_order(result: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     frame = pl.from_arrow(result.to_arrow_table())
     assert isinstance(frame, pl.DataFrame)
-    return frame.with_columns(pl.col(summed(frame)).cast(pl.Int128))
+    return frame.with_columns(pl.col(summed(frame)).cast(pl.Int128)).sort("quarter")
 
 
 def _whole(spans: Sequence[Span]) -> Span:
@@ -131,11 +136,11 @@ def _whole(spans: Sequence[Span]) -> Span:
     return Span("all", "all", first, last)
 
 
-def _by_span(frame: pl.DataFrame, spans: Sequence[Span]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each span, summed over its quarters."""
-    subject = frame.columns[0]
-    for span in spans:
-        start = pl.lit(value=True) if span.start_us is None else pl.col("quarter") * QUARTER_US >= span.start_us
-        end = pl.lit(value=True) if span.end_us is None else pl.col("quarter") * QUARTER_US < span.end_us
-        sums = frame.filter(start & end).group_by(subject, "currency").agg(pl.col(summed(frame)).sum())
-        yield sums.sort(subject, "currency").to_dicts()
+def _rows(frame: pl.DataFrame, span: Span) -> list[dict[str, Any]]:
+    """The rows of a period, summed over its quarters."""
+    subject, quarter = frame.columns[0], frame["quarter"]
+    if span.start_us is not None and span.end_us is not None:
+        first, last = (int(quarter.search_sorted(-(-edge // QUARTER_US))) for edge in (span.start_us, span.end_us))
+        frame = frame.slice(first, last - first)
+    sums = frame.group_by(subject, "currency").agg(pl.col(summed(frame)).sum())
+    return sums.sort(subject, "currency").to_dicts()

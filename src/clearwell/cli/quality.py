@@ -1,4 +1,4 @@
-"""Quality: the tree of scores, and the metrics behind it in cross-sections."""
+"""Quality: the tree of scores, the metrics behind it in cross-sections, and the history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clearwell.cli.options import HERE, AtOption, FormatOption, JsonOption, KnownAtOption, ProjectOption, chosen_format
-from clearwell.cli.output import print_csv, print_json, print_table, shown_share
+from clearwell.cli.output import meter, print_csv, print_json, print_table, shown_share
 from clearwell.cli.questions import cut_as_json, cut_text, shown_money
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
@@ -16,6 +16,7 @@ from clearwell.errors import UsageError
 if TYPE_CHECKING:
     from clearwell.application.scoring import ScoreReport
     from clearwell.application.workspace import Workspace
+    from clearwell.catalog.scores import Evaluation
     from clearwell.values.periods import Span
 
 _INDENT = {"company": 0, "team": 1, "flow": 2, "account_type": 3}
@@ -30,6 +31,8 @@ _TITLES = {"timeliness": "Timeliness", "clearing": "Clearing", "aging": "Aging o
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.command(epilog="Example: clearwell quality --period 2026-03 --metric timeliness --by owner --by day")(quality)
+    app.command(epilog="Example: clearwell evaluate --period day --since 2026-01-01")(evaluate)
+    app.command(epilog="Example: clearwell history --period day --node card_payments --currency EUR")(history)
 
 
 def quality(
@@ -74,6 +77,67 @@ def quality(
     wanted = measuring.MeasureRequest(metric, period, tuple(by or ()), engine or "duckdb", top)
     with opened(project) as workspace:
         _print_rows(workspace, measuring.measure(workspace, request, wanted), metric, chosen)
+
+
+def evaluate(
+    project: ProjectOption = HERE,
+    period: Annotated[Literal["hour", "day", "week", "month"], typer.Option(help="Of which length.")] = "day",
+    since: Annotated[str, typer.Option(help="From this period on, such as 2026-01-01. Default: the first.")] = "",
+    until: Annotated[str, typer.Option(help="Up to this period. Default: the one of the cut.")] = "",
+    at: AtOption = "",
+    known_at: KnownAtOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate the scores of many periods at one cut, and keep them: `clearwell history` shows them."""
+    from clearwell.application import evaluating, scoring
+    from clearwell.application.cutting import CutRequest
+
+    with opened(project) as workspace, scoring.scoring_at(workspace, CutRequest(at, known_at)) as scores:
+        work = evaluating.evaluating_at(workspace, scores, period, since, until)
+        with meter("periods", len(work.spans)) as progress:
+            for count in work.steps():
+                progress.advance(count)
+        if as_json:
+            print_json({"cut": cut_as_json(work.cut), "periods": len(work.spans), "added": work.added})
+            return
+        typer.echo(f"{len(work.spans):,} periods evaluated, {work.added:,} of them new at this cut.")
+        typer.echo(cut_text(work.cut))
+
+
+def history(
+    project: ProjectOption = HERE,
+    period: Annotated[Literal["hour", "day", "week", "month"], typer.Option(help="Of which length.")] = "day",
+    node: Annotated[str, typer.Option(help="The name of a team, a flow or an account type.")] = "company",
+    currency: Annotated[str | None, typer.Option(help="Only in this currency.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="At most so many periods, the newest.")] = 60,
+    as_json: JsonOption = False,
+) -> None:
+    """The scores that were evaluated, period by period, each with the cut that it is of."""
+    from clearwell.application import evaluating
+
+    with opened(project) as workspace:
+        rows = [
+            {"period": point.evaluation.period, **row, "cut": _cut_of(point.evaluation)}
+            for point in evaluating.history(workspace, period)[-last:]
+            for row in point.nodes
+            if row["name"] == node and currency in (None, row["currency"])
+        ]
+        if as_json:
+            print_json(rows)
+            return
+        headings = [("Period", "left"), ("", "left"), ("Score", "right"), ("", "left")]
+        headings += [(name, "right") for name in ("Total", "Uncleared", "Late", "Missing")]
+        cells = [[row["period"], row["currency"], *_history_cells(workspace, row)] for row in rows]
+        print_table(f"History of {node}, by {period}", headings, cells)
+
+
+def _cut_of(evaluation: Evaluation) -> dict[str, object]:
+    return {name: getattr(evaluation, name) for name in ("effective_at", "recorded_at", "sequence", "evaluated_at")}
+
+
+def _history_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
+    _name, _currency, score, _before, *money = _score_cells(workspace, {**row, "score_before": None})
+    return [score, "█" * round(10 * (row["score"] or 0)), *money]
 
 
 def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
