@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import event, given
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from worlds import asks, examples, histories
 
 from agreement import Ask, Both, History, tell
 from clearwell.simulation.auditor import quality_rows
 from clearwell.simulation.auditor.periods import period_of
+from clearwell.simulation.auditor.timeliness import lags, quantile, timeliness_rows
 from clearwell.values import periods
 from quality_agreement import agree_on_quality
 
@@ -66,6 +68,38 @@ def test_a_kept_score_can_be_computed_again(new_ledger: NewLedger, history: Hist
             assert again.nodes == point.nodes
         cut = told.cut
         assert project.evaluate(kind, at=cut.effective_at, known_at=cut.recorded_at).added == 0
+
+
+@given(history=histories(), data=st.data())
+@examples(8)
+def test_cross_sections_are_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
+    """By property, period, producer and flow, and lags by event type: the sums and quantiles of plain loops."""
+    both = tell(new_ledger, history)
+    ask = data.draw(asks(both.audit), label="ask")
+    by = data.draw(st.sampled_from([("flow",), ("producer", "day"), ("p", "week"), ("q",), ("currency",)]), label="by")
+    known = {name for period in both.audit.periods for name in period.model.property_names}
+    assume(not {"p", "q"} & set(by) - known)
+    with both.project() as project:
+        moved = project.measure("timeliness", ask.at, ask.known_at, by=by)
+        late = project.measure("lags", ask.at, ask.known_at, by=("event_type",))
+    books = both.audit.books(moved.cut)
+    names = [*(f"property_{name}" if len(name) == 1 else name for name in by if name != "currency"), "currency"]
+    wanted = timeliness_rows(books, by=names)
+    assert sorted(map(_figures, moved.rows)) == sorted(map(_figures, wanted))
+    assert {row["event_type"]: _lags(row) for row in late.rows} == {
+        name: [len(own), *(quantile(own, percent) // timedelta(seconds=1) for percent in (50, 90, 99, 100))]
+        for name, own in lags(both.audit.books(late.cut)).items()
+    }
+
+
+def _figures(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    section = row.get("value", next((row[name] for name in row if name.startswith("property_")), None))
+    sums = ("event_count", "money", "judged_count", "judged_money", "late_count", "late_money")
+    return str(section), row.get("producer", ""), row["currency"], *(row[name] for name in sums)
+
+
+def _lags(row: Mapping[str, Any]) -> list[int]:
+    return [row[name] for name in ("event_count", *(f"lag_{name}_seconds" for name in ("p50", "p90", "p99", "max")))]
 
 
 def hold_quality(both: Both, ask: Ask, kind: periods.PeriodKind) -> None:

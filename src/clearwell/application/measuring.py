@@ -17,7 +17,7 @@ from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
 from clearwell.quality.due import business_windows, fixed_windows
-from clearwell.quality.metrics import METRICS, Metric, Scope, Sections, relation
+from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
 from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import has_business_days
@@ -63,6 +63,7 @@ class QualityReport:
     period: Span
     nodes: list[dict[str, Any]]
     timeliness: list[dict[str, Any]]
+    lags: list[dict[str, Any]]
     clearing: list[dict[str, Any]]
     aging: list[dict[str, Any]]
 
@@ -120,7 +121,7 @@ class Measures:
         """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
         scope = self.scope
         tables = {}
-        if scope.has_business_days and metric != "timeliness":
+        if scope.has_business_days and metric not in OF_EVENTS:
             tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
         with reading(self.books.log):
             return _as_frame(self._engine.run(relation(metric, scope, span, wanted), tables))
@@ -155,13 +156,15 @@ class Measures:
             if name not in known:
                 expected = ", ".join((*BY_MODEL, *KINDS, *sorted(known)))
                 raise UsageError("section_unknown", f"expected one of {expected}, found {name!r}")
-        other = "event_type" if wanted.metric != "timeliness" else "account_type"
-        if other in wanted.by or (wanted.metric != "timeliness" and "producer" in wanted.by):
-            found = other if other in wanted.by else "producer"
-            raise UsageError("section_unknown", f"{wanted.metric} has no {found}")
+        of_events = wanted.metric in OF_EVENTS
+        for name in ("account_type",) if of_events else ("event_type", "producer"):
+            if name in wanted.by:
+                raise UsageError("section_unknown", f"{wanted.metric} has no {name}")
+        if wanted.metric == "lags" and "currency" in wanted.by:
+            raise UsageError("section_unknown", "lags are of events, which may have several currencies")
         return Sections(
             property_name=names[0] if names else None,
-            producers=wanted.metric == "timeliness" and (not wanted.by or "producer" in wanted.by),
+            producers=of_events and (not wanted.by or "producer" in wanted.by),
             quarters=any(name in KINDS for name in wanted.by),
             most=wanted.most,
         )
@@ -174,7 +177,7 @@ def _log_at(books: Known) -> LogAtCut:
 
 
 def _properties(books: Known, metric: Metric) -> set[str]:
-    if metric == "timeliness":
+    if metric in OF_EVENTS:
         return {name for model in books.models.values() for name in model.property_names}
     return {name for item in books.model.account_types.values() for name in item.properties}
 

@@ -21,6 +21,16 @@ def recorded_within(rows: Table, span: Span) -> Table:
     return rows.filter(*conditions) if conditions else rows
 
 
+def lags(log: Table, by: Sequence[str] = ()) -> Table:
+    """How many events were recorded so many whole seconds after they occurred; per event type, and columns of `by`.
+
+    `lag_seconds` is rounded down, and negative for an event that was recorded before it occurred.
+    """
+    seconds = ((log.recorded_us - log.occurred_us) // 1_000_000).cast("int64")
+    rows = log.mutate(event_type=log.type, lag_seconds=seconds)
+    return rows.group_by(["event_type", *by, "lag_seconds"]).agg(event_count=rows.count())
+
+
 def timeliness(moved: Table, by: Sequence[str] = ()) -> Table:
     """What events moved, what of it has a deadline, and what is late; per event type, currency, and columns of `by`.
 
