@@ -6,12 +6,12 @@ filter does after the row group was read twice. Files of the log never change: w
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from clearwell.log.filters import Wanted, filter_pages, may_hold
 
@@ -25,7 +25,7 @@ _MOST_COLUMN_CHUNKS = 200_000
 _MOST_FILTER_PAGES = 16_384
 """So many pages of filters are kept: 64 MiB, for the texts of fifty million rows of a column."""
 
-Range = Sequence[str] | None | bool
+Range = Sequence[str] | Literal[True] | None
 """The least and greatest text of a column in a row group; None when it has none, True when nobody knows."""
 
 
@@ -93,10 +93,7 @@ def within(ranges: Sequence[Range], wanted: Wanted | None) -> set[int]:
 
 
 def _may_hold(span: Range, texts: list[str]) -> bool:
-    if span is None or isinstance(span, bool):
-        return span is not None
-    place = bisect_left(texts, span[0])
-    return place < len(texts) and texts[place] <= span[1]
+    return span is True or (span is not None and bisect_left(texts, span[0]) < bisect_right(texts, span[1]))
 
 
 class Footers:
