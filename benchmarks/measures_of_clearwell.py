@@ -131,17 +131,18 @@ def compacted(task: Task) -> Measured:
 
 
 def trace_cold(task: Task) -> Measured:
-    """Open a project in a new process and trace one value, while nothing of its log is in the system's memory."""
+    """Open a project in a new process and trace one value, with nothing of its log in the system's memory."""
     (charge,) = _charges(task, 1)
     for name in IMPORTED_BEFORE:
         import_module(name)
-    forget_cached(task.path("compacted") / "data" / "log")
+    for name in ("log", "index"):
+        forget_cached(task.path("compacted") / "data" / name)
     modules = set(sys.modules)
     with timed() as watch, _opened(task.path("compacted")) as project:
         found = project.trace({"charge": charge})
     assert found.events
     details = {
-        "cache": "of the log dropped with posix_fadvise; catalog and projections not",
+        "cache": "of the log and its indexes dropped with posix_fadvise; catalog and projections not",
         "modules_imported_meanwhile": len(set(sys.modules) - modules),
     }
     return Measured({"trace-cold": watch.seconds * 1000}, watch.cpu_seconds, details=details)
