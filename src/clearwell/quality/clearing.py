@@ -228,7 +228,7 @@ def due_by_quarter(uncertain: Collection[Uncertain], business_days: bool = True)
         sum(CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END)::HUGEINT AS due_money,
         sum(CASE WHEN due THEN open_count + cleared_count ELSE 0 END)::HUGEINT AS due_count
     FROM ({hours_with_due(business_days)})
-    WHERE NOT ({_any_of(uncertain)}) AND open_count + cleared_count > 0 GROUP BY ALL
+    WHERE NOT ({_any_of(uncertain)}) GROUP BY ALL HAVING sum(open_count + cleared_count) > 0
     {"".join(f" UNION ALL {_one_by_one(it)}" for it in uncertain)}
     """
 
