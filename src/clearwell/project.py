@@ -16,6 +16,7 @@ from clearwell.application import (
     backing_up,
     checkpointing,
     compacting,
+    expecting,
     forgetting,
     ingesting,
     modelling,
@@ -33,6 +34,7 @@ from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
+from clearwell.application.expecting import ExpectationsReport
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
@@ -130,6 +132,13 @@ class Project:
                     "query_columns_repeated", f"expected columns of different names, found {answer.columns}"
                 )
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def expectations(
+        self, account_type: str = "", at: When = None, known_at: Known = None, *, accept: bool = False
+    ) -> ExpectationsReport:
+        """Clearing windows learned from history; with `accept`, those of learned account types come into force."""
+        learn = expecting.accept if accept else expecting.expectations
+        return learn(self._workspace, _request(at, known_at), account_type)
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
         """The records that wait in quarantine, with the reason for each."""
