@@ -1,4 +1,4 @@
-"""What history lets one expect: windows learned from the episodes at a cut, held against those in force, and accepted."""
+"""What history lets one expect: windows learned from episodes, held against those in force, and accepted."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _fitted(
 ) -> FittedWindow:
     cleared, still_open = int(counted["cleared_count"].sum()), int(counted["open_count"].sum())
     curve = survival(counted)
-    quantiles = {share: curve.quantile(share) for share in dict.fromkeys([*SHOWN_QUANTILES, rules.quantile])}
+    quantiles = {share: curve.quantile(share) for share in sorted({*SHOWN_QUANTILES, rules.quantile})}
     reached = quantiles[rules.quantile]
     state: State = "learned"
     if cleared + still_open < rules.minimum_episodes:
