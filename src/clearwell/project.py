@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from clearwell.application import (
+    arriving,
     backing_up,
     checkpointing,
     compacting,
@@ -30,6 +31,7 @@ from clearwell.application import (
     tracing,
     verifying,
 )
+from clearwell.application.arriving import ArrivalsReport
 from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
@@ -139,6 +141,12 @@ class Project:
         """Clearing windows learned from history; with `accept`, those of learned account types come into force."""
         learn = expecting.accept if accept else expecting.expectations
         return learn(self._workspace, _request(at, known_at), account_type)
+
+    def arrivals(
+        self, bucket: Literal["hour", "day"] = "hour", days: int = 7, at: When = None, known_at: Known = None
+    ) -> ArrivalsReport:
+        """Hours or days of the last ones before the cut with too few events, too many, late ones, or none."""
+        return arriving.arrivals(self._workspace, _request(at, known_at), bucket, days)
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
         """The records that wait in quarantine, with the reason for each."""

@@ -1,18 +1,19 @@
-"""What history teaches, beside what was declared: learned windows."""
+"""What history teaches: learned windows beside the declared ones, and arrivals that are not as expected."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from clearwell.cli.options import HERE, AtOption, JsonOption, KnownAtOption, ProjectOption
-from clearwell.cli.output import print_json, print_table, shown_duration, shown_share
+from clearwell.cli.output import print_json, print_table, shown_duration, shown_instant, shown_share
 from clearwell.cli.questions import cut_as_json, cut_text
 from clearwell.cli.session import project as opened
 
 if TYPE_CHECKING:
+    from clearwell.application.arriving import ArrivalsReport
     from clearwell.application.expecting import Expectation, ExpectationsReport
     from clearwell.quality.expectations.windows import Curve
 
@@ -20,6 +21,11 @@ _STATES = {"too_few_episodes": "too few episodes", "not_enough_cleared": "not en
 _WARNINGS = {
     "window_too_long": "the window is more than 5 times as long as the learned one",
     "window_too_short": "the window calls more than 5 % of the episodes overdue that clear all the same",
+}
+_METHODS = {
+    "no_judgement": "none: too little history",
+    "seasonal_median": "the usual of the week, wide",
+    "forecast": "forecast",
 }
 _BARS = " ▁▂▃▄▅▆▇█"
 _STEPS = 16
@@ -30,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: clearwell expectations --account-type charge_undisbursed --plot windows.svg")(
         expectations
     )
+    app.command(epilog="Example: clearwell arrivals --bucket day --days 30 --fail")(arrivals)
 
 
 def expectations(
@@ -151,3 +158,70 @@ def _name(item: Expectation) -> str:
     if not item.subdivided_by:
         return item.account_type.name
     return f"{item.account_type.name}, {_cells(item)[1]}"
+
+
+def arrivals(
+    project: ProjectOption = HERE,
+    bucket: Annotated[Literal["hour", "day"], typer.Option(help="Judge by the hour, or by the local day.")] = "hour",
+    days: Annotated[int, typer.Option(min=1, max=366, help="Judge so many days before the cut.")] = 7,
+    event_type: Annotated[str, typer.Option("--event-type", help="Only this event type.")] = "",
+    fail: Annotated[bool, typer.Option("--fail", help="Exit 1 when something is found.")] = False,
+    at: AtOption = "",
+    known_at: KnownAtOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Hours or days with too few events, too many, late ones, or none, against what history lets one expect."""
+    from clearwell.application import arriving
+    from clearwell.application.cutting import CutRequest
+
+    with opened(project) as workspace:
+        report = arriving.arrivals(workspace, CutRequest(at, known_at), bucket, days, event_type)
+    if as_json:
+        content = {"cut": cut_as_json(report.cut), "bucket": bucket, "from": report.rules.start(report.rules.first)}
+        types = [{**item.__dict__, "findings": len(item.findings)} for item in report.event_types]
+        print_json({**content, "findings": [item.__dict__ for item in report.findings], "event_types": types})
+    else:
+        _print_arrivals(report)
+    if fail and report.findings:
+        raise typer.Exit(1)
+
+
+def _print_arrivals(report: ArrivalsReport) -> None:
+    unit = report.rules.bucket
+    found = [
+        (
+            item.kind.replace("_", " "),
+            item.event_type,
+            shown_instant(item.start),
+            shown_instant(item.end),
+            f"{item.bucket_count:,}",
+            f"{item.count:,}",
+            f"{item.on_time_count:,}",
+            f"{item.expected:,.1f}",
+            f"{item.lowest:,} to {item.highest:,}",
+        )
+        for item in report.findings
+    ]
+    columns = [("Finding", "left"), ("Event type", "left"), ("From", "left"), ("Until", "left")]
+    columns += [
+        (name, "right") for name in (f"{unit}s".capitalize(), "Events", "In time", "Expected", f"In one {unit}")
+    ]
+    print_table(f"{len(found):,} finding(s)", columns, found)
+    judged = [
+        (
+            item.event_type,
+            _METHODS[item.method],
+            f"{item.history_buckets:,}",
+            f"{item.judged_buckets:,}",
+            f"{item.count:,}" if item.judged_buckets else "",
+            f"{item.expected:,.1f}" if item.judged_buckets else "",
+            _duration(item.lag_limit_seconds),
+            f"{len(item.findings):,}",
+        )
+        for item in report.event_types
+    ]
+    columns = [("Event type", "left"), ("Judged by", "left")]
+    headings = (f"{unit.capitalize()}s of history", "Judged", "Events", "Expected", "Late after", "Findings")
+    columns += [(name, "right") for name in headings]
+    print_table("What was judged", columns, judged)
+    typer.echo(cut_text(report.cut))
