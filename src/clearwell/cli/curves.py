@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clearwell.application.expecting import Expectation, ExpectationsReport
 
 _UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
-_POINTS = 160
+_POINTS = 120
 _BEYOND = 1.25
 """So much further than the last window the picture goes."""
 

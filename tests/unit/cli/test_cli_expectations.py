@@ -38,13 +38,13 @@ SILENT = range(6 * 168 + 60, 6 * 168 + 66)
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven weeks of a shop, imported: about ten charges an hour, each settled within a minute."""
+    """Seven weeks of a shop, imported: about twenty charges an hour, each settled within a minute."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "flows").mkdir()
     (folder / "flows" / "shop.yaml").write_text(FLOW, encoding="utf-8")
     (folder / "clearwell.yaml").write_text("expectations: {subdivide: {charge_open: shop}}\n", encoding="utf-8")
     random = np.random.default_rng(7)
-    counts = random.poisson(10, WEEKS * 168)
+    counts = random.poisson(20, WEEKS * 168)
     counts[list(SILENT)] = 0
     hours = np.repeat(np.arange(WEEKS * 168), counts)
     opened = BEGAN.timestamp() + hours * 3600 + np.sort(random.uniform(0, 3600, len(hours)))
