@@ -182,7 +182,7 @@ def test_bank_runs(claims: Story) -> None:
 
 
 def test_what_2017_teaches_of_the_payment_desk(claims: Story) -> None:
-    """The window learned from 2017 is 2,912,471 s; in 2018 2 of 12,863 requests are beyond it, 234 beyond the declared."""
+    """The window of 2017 is 2,912,471 s; of 12,863 requests of 2018, 2 are beyond it, and 234 beyond the declared."""
     content = claims.ask("expectations", "--account-type", "payment_requested", "--at", "2018-01-01T00:00:00Z")
     (learned,) = content["account_types"]
     assert (learned["state"], learned["episode_count"], learned["open_count"]) == ("learned", 3_101, 60)
@@ -198,15 +198,15 @@ def test_what_2017_teaches_of_the_payment_desk(claims: Story) -> None:
 
 
 def test_open_requests_make_the_learned_window_longer(claims: Story) -> None:
-    """Of the requests of 2017 that were paid in it, 99 % were within 17 days; with the open ones it is 28."""
+    """Of the requests of 2017 that were paid in it, 99 % were within 14 days; with the open ones it is 28."""
     sql = """SELECT quantile_disc(epoch(cleared_at - opened_at), 0.99) FROM episodes
              WHERE account_type = 'payment_requested'"""
     ((paid_alone,),) = claims.rows(sql, "--at", "2018-01-01T00:00:00Z")
-    assert 16 * 86_400 < paid_alone < 17 * 86_400 < 2_427_059
+    assert 13 * 86_400 < paid_alone < 14 * 86_400 < 2_427_059
 
 
 def test_the_bank_run_on_the_wrong_day(claims: Story) -> None:
-    """In 120 days before October 2018 Monday 30 July is silent, the Tuesday after has too many, and no other is found."""
+    """In 120 days, Monday 30 July 2018 is silent, the Tuesday after has too many, and nothing else is found."""
     options = ("--event-type", "payment.handled", "--bucket", "day", "--days", "120", "--at", "2018-10-01T00:00:00Z")
     content = claims.ask("arrivals", *options)
     found = [(item["kind"], item["start"], item["count"]) for item in content["findings"]]
