@@ -14,6 +14,7 @@ from clearwell.application.writing import writing
 from clearwell.catalog.expectations import LearnedWindow, append_windows, newest_fitted_at
 from clearwell.errors import DataError, UsageError
 from clearwell.flows.model import AccountType
+from clearwell.ledger.views import with_values
 from clearwell.quality.expectations import windows
 from clearwell.quality.expectations.windows import FittedWindow, Held, Rules
 from clearwell.values.cuts import Cut
@@ -169,8 +170,7 @@ def _of(fitted: FittedWindow, alone: Sequence[str]) -> pl.Expr:
 
 
 def _frame(books: Evaluated, query: str, schema: pl.Schema) -> pl.DataFrame:
-    own = {"effective_at": books.cut.effective_at, "time_zone": books.time_zone}
-    used = {name: value for name, value in own.items() if f"${name}" in query}  # DuckDB refuses others.
-    frame = pl.from_arrow(books.store.connection.execute(query, used).to_arrow_table())
+    own: dict[str, str | datetime] = {"effective_at": books.cut.effective_at, "time_zone": books.time_zone}
+    frame = pl.from_arrow(books.store.connection.execute(with_values(query, own)).to_arrow_table())
     assert isinstance(frame, pl.DataFrame)
     return frame.match_to_schema(schema, integer_cast="upcast")

@@ -13,6 +13,7 @@ from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import AccountType, Model
+from clearwell.ledger.views import with_values
 from clearwell.quality import clearing
 from clearwell.values.accounts import SEPARATOR, account_values
 from clearwell.values.currencies import Currencies
@@ -105,7 +106,7 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
         if wanted.limit and wanted.sort == "age" and _is_summed(wanted):
             # The sums by hour say how many there are, and before which hour the oldest have opened.
             summed = clearing.open_by_hour(" AND ".join(conditions))
-            total, hour = _one(books.store.connection.execute(summed, {**parameters, "limit": wanted.limit}))
+            total, hour = _one(_ask(books, summed, {**parameters, "limit": wanted.limit}))
             within = f"AND opened_at < TIMESTAMPTZ '{stored_hour(hour + 1)}'" if hour is not None else ""
         else:
             (total,), within = _one(_ask(books, f"SELECT count(*) FROM ({query})", parameters)), ""
@@ -250,9 +251,8 @@ def _one(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...]:
 
 
 def _ask(books: Evaluated, query: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
-    own = {"effective_at": books.cut.effective_at, "time_zone": books.time_zone}
-    used = {name: value for name, value in own.items() if f"${name}" in query}  # DuckDB refuses others.
-    return books.store.connection.execute(query, {**used, **(parameters or {})})
+    own: dict[str, Any] = {"effective_at": books.cut.effective_at, "time_zone": books.time_zone}
+    return books.store.connection.execute(with_values(query, {**own, **(parameters or {})}))
 
 
 def _rows(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
