@@ -75,6 +75,8 @@ FIGURES = (
     Figure("quality-past", "s", "the tree of scores in the middle of the history", "less", 5, 2,
            "clearwell.quality_past"),
     Figure("evaluate", "s", "evaluate and keep a year of daily scores", "less", 60, 20, "clearwell.evaluate"),
+    Figure("learn-windows", "s", "learn the windows of 50 account types with 200 k episodes each", "less", 30, 15,
+           "learning.windows", most_events=10_000),
     Figure("rebuild", _RATE, "rebuild the projections", "more", 1_000_000, 3_000_000, "clearwell.rebuild"),
     Figure("verify", _RATE, "verify the whole ledger", "more", 1_000_000, 3_000_000, "clearwell.verify"),
     Figure("log-size", "bytes/event", "size of the log", "less", 40, 25, "clearwell.log_size"),

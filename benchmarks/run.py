@@ -36,6 +36,7 @@ NEEDS = {
     "clearwell.trace_cold": ("compacted",),
     "clearwell.trace_warm": ("compacted",),
     "clearwell.help_process": (),
+    "learning.windows": (),
     "instead.postgres": ("entries",),
     "instead.duckdb_clearing": ("records",),
     "instead.polars_clearing": ("records",),

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clearwell.application import (
+    arriving,
     backing_up,
     checkpointing,
     compacting,
     evaluating,
+    expecting,
     forgetting,
     ingesting,
     modelling,
@@ -31,11 +33,13 @@ from clearwell.application import (
     tracing,
     verifying,
 )
+from clearwell.application.arriving import ArrivalsReport
 from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
 from clearwell.application.evaluating import Evaluated, Point
+from clearwell.application.expecting import ExpectationsReport
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
@@ -168,6 +172,19 @@ class Project:
                     "query_columns_repeated", f"expected columns of different names, found {answer.columns}"
                 )
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def expectations(
+        self, account_type: str = "", at: When = None, known_at: Known = None, *, accept: bool = False
+    ) -> ExpectationsReport:
+        """Clearing windows learned from history; with `accept`, those of learned account types come into force."""
+        learn = expecting.accept if accept else expecting.expectations
+        return learn(self._workspace, _request(at, known_at), account_type)
+
+    def arrivals(
+        self, bucket: Literal["hour", "day"] = "hour", days: int = 7, at: When = None, known_at: Known = None
+    ) -> ArrivalsReport:
+        """Hours or days of the last ones before the cut with too few events, too many, late ones, or none."""
+        return arriving.arrivals(self._workspace, _request(at, known_at), bucket, days)
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
         """The records that wait in quarantine, with the reason for each."""

@@ -6,6 +6,7 @@ Refuses unknown keys, so that a misspelt setting is never silently ignored.
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import available_timezones
@@ -21,6 +22,21 @@ FILE_NAME = "clearwell.yaml"
 LARGEST_FILE_BYTES = 1_048_576
 _DEEPEST = 12
 _LONGEST_NAME = 255
+
+
+class ExpectationSettings(BaseModel):
+    """How windows and arrivals are learned from history (docs/guides/expectations.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quantile: Annotated[Decimal, Field(ge=Decimal("0.5"), le=Decimal("0.9999"))] = Decimal("0.99")
+    """The share of episodes, and of events, that what is learned must be long enough for."""
+    headroom: Annotated[Decimal, Field(ge=1, le=10)] = Decimal("1.2")
+    """What is learned is made so many times as long."""
+    minimum_episodes: Annotated[int, Field(ge=2)] = 200
+    """Fewer episodes than these are no history to learn from."""
+    subdivide: dict[str, str] = Field(default_factory=dict)
+    """Account type to the property whose values are looked at one by one."""
 
 
 class Settings(BaseModel):
@@ -45,6 +61,8 @@ class Settings(BaseModel):
     """The most events that compaction puts into one file of the log."""
     record_bytes: Annotated[int, Field(ge=1_000, le=64_000_000)] = 1_000_000
     """The largest record that is read; a larger one goes to quarantine."""
+    expectations: ExpectationSettings = ExpectationSettings()
+    """How windows and arrivals are learned."""
 
     @property
     def future_limit(self) -> timedelta:

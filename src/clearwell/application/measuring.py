@@ -134,7 +134,7 @@ class Measures:
             models=self.books.models,
             model=model,
             effective_us=micros(self.books.cut.effective_at),
-            window_seconds=fixed_windows(model),
+            window_seconds=fixed_windows(model, self.books.learned_seconds),
             has_business_days=has_business_days(model),
             episodes=self._episodes,
         )

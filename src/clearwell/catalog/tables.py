@@ -132,6 +132,22 @@ quarantine = Table(
     Index("quarantine_by_state", "state", "number"),
 )
 
+learned_windows = Table(
+    "learned_windows",
+    metadata,
+    Column("fitted_at", String(32), primary_key=True),
+    Column("account_type", String(255), primary_key=True),
+    Column("known_sequence", BigInteger, nullable=False),
+    Column("effective_at", String(32), nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("seconds", BigInteger, nullable=False),
+    Column("quantile", String(16), nullable=False),
+    Column("headroom", String(16), nullable=False),
+    Column("episode_count", BigInteger, nullable=False),
+    Column("open_count", BigInteger, nullable=False),
+)
+"""One row per account type and time that its learned window was accepted: from then on, the newest one counts."""
+
 evaluations = Table(
     "evaluations",
     metadata,

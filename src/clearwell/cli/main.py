@@ -19,6 +19,7 @@ from clearwell.cli import (
     demo,
     events,
     evidence,
+    expectations,
     models,
     personal,
     proof,
@@ -47,6 +48,7 @@ models.add_to(app)
 events.add_to(app)
 questions.add_to(app)
 quality.add_to(app)
+expectations.add_to(app)
 app.add_typer(quarantine.app, name="quarantine")
 personal.add_to(app)
 proof.add_to(app)
