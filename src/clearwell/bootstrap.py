@@ -6,12 +6,16 @@ It imports little, for every command pays for it; `project`, the Python API, imp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clearwell.application.workspace import Workspace
 from clearwell.settings import read_settings
+
+if TYPE_CHECKING:
+    from clearwell.application.comparing import Asked, Producer
 
 
 def _now() -> datetime:
@@ -32,3 +36,10 @@ def open_workspace(
     path = Path(folder).resolve()
     with Workspace(path, read_settings(path), clock, say).closing() as workspace:
         yield workspace
+
+
+def open_producer(asked: Asked, folder: Path) -> AbstractContextManager[Producer]:
+    """A producer's own records, for `application.comparing`."""
+    from clearwell.engines import producers  # Few commands need it.
+
+    return producers.open_producer(asked, folder)

@@ -16,6 +16,7 @@ from clearwell.application import (
     backing_up,
     checkpointing,
     compacting,
+    comparing,
     forgetting,
     ingesting,
     modelling,
@@ -32,6 +33,7 @@ from clearwell.application import (
 from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
+from clearwell.application.comparing import Comparison
 from clearwell.application.cutting import CutRequest
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
@@ -41,7 +43,7 @@ from clearwell.application.tracing import Trace
 from clearwell.application.verifying import Verification
 from clearwell.application.verifying_seals import KeptCheckpoint
 from clearwell.application.workspace import Workspace
-from clearwell.bootstrap import open_workspace
+from clearwell.bootstrap import open_producer, open_workspace
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
 from clearwell.ingest.door import Receipt
@@ -130,6 +132,15 @@ class Project:
                     "query_columns_repeated", f"expected columns of different names, found {answer.columns}"
                 )
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def completeness(self, *names: str, period: str = "", at: When = None, known_at: Known = None) -> list[Comparison]:
+        """Compare the named producer sources, or all, with the log, of a period such as `2026-01` or of everything."""
+        request = _request(at, known_at)
+        return list(comparing.compare(self._workspace, open_producer, request, names, period=period))
+
+    def differences(self, comparison: Comparison, limit: int | None = None) -> list[dict[str, Any]]:
+        """What a comparison found that does not match."""
+        return list(comparing.differences(self._workspace, comparison.number, limit))
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
         """The records that wait in quarantine, with the reason for each."""

@@ -1,0 +1,1 @@
+"""What runs queries elsewhere than in the projections. Only `bootstrap` imports it."""
