@@ -37,7 +37,7 @@ class ProducerSource(BaseModel):
     file: str = ""
     """Parquet or CSV files, relative to the project; `*` stands for any part of a name."""
     query: str = ""
-    """A SELECT with the columns `id` and, if they have them, `amount`, `currency` and `time`. Of files: over `records`."""
+    """A SELECT with the column `id`, and `amount`, `currency`, `time` where there are any. Of files: over `records`."""
     amount_of: str = ""
     """The amount of the event that is compared; by default the only one that the event type has."""
     timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600

@@ -209,7 +209,7 @@ class _Run:
         if estimated:
             per_kind["missing"] = self._usual(events, missing)
         found = {f"{kind}_count": counts.get(kind, 0) for kind in completeness.KINDS}
-        row = {
+        row: dict[str, Any] = {
             "source": self.asked.name,
             "flow": self.event.flow,
             "event_type": self.event.name,
@@ -292,8 +292,8 @@ def _narrowed(producer: Producer, events: ComparedEvents, event_count: int) -> t
             sums = asking.result()
             differing = events.differing(bits, among, sums)
             if first is None:
-                without_id = sums.filter(pl.col("bucket").is_null())["record_count"].sum()
-                first = (int(sums["record_count"].sum() - without_id), int(without_id))
+                without_id = int(sums.filter(pl.col("bucket").is_null())["record_count"].sum())
+                first = (int(sums["record_count"].sum()) - without_id, without_id)
                 compared = 1 << bits
             numbers = differing["bucket"].to_list()
             more = completeness.further_bits(

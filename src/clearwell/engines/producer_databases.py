@@ -47,7 +47,8 @@ _POSTGRESQL_KINDS: dict[object, Kind] = {
 
 _MYSQL_KINDS: dict[object, Kind] = {
     **dict.fromkeys((1, 2, 3, 8, 9, 13), "integer"), **dict.fromkeys((0, 4, 5, 246), "decimal"),
-    **dict.fromkeys((15, 252, 253, 254), "text"), **dict.fromkeys((7, 12), "instant"), **dict.fromkeys((10, 11), "local"),
+    **dict.fromkeys((15, 252, 253, 254), "text"), **dict.fromkeys((7, 12), "instant"),
+    **dict.fromkeys((10, 11), "local"),
 }  # fmt: skip
 """By the number that MySQL has for a type. Its times have no zone: the session's is UTC, and they are read so."""
 
@@ -81,8 +82,8 @@ def _url(asked: Asked, environment: Mapping[str, str]) -> URL:
     try:
         # A password may have any character: it is put in after the URL was taken apart.
         url = make_url(filled(given) if _VARIABLE.fullmatch(given) else given)
-        parts = {name: getattr(url, name) for name in ("username", "password", "host", "database")}
-        url = url.set(**{name: filled(value) for name, value in parts.items() if value})
+        parts: dict[str, Any] = {name: getattr(url, name) for name in ("username", "password", "host", "database")}
+        url = url.set(**parts | {name: filled(value) for name, value in parts.items() if value})
     except (ArgumentError, ValueError):
         raise UsageError("producer_url_invalid", f"{asked.name}: expected a URL such as postgresql://…") from None
     if url.get_backend_name() not in _DRIVERS:

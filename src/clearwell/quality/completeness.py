@@ -180,7 +180,7 @@ def hash_sums(bits: int) -> str:
 
 
 def first_bits(count: int) -> int:
-    """By how many bits so many rows are put into buckets at first: some hundred rows in each, 65,536 buckets at most."""
+    """By how many bits so many rows are put into buckets at first: some hundred rows in each, 65,536 at most."""
     return min(_MOST_FIRST_BITS, max(0, math.ceil(math.log2(max(1, count) / _BUCKET_ROWS))))
 
 
@@ -272,7 +272,7 @@ Of one that is different it is by how much the two amounts differ; an amount in 
 
 
 def usual_money(amounts: Collection[tuple[str, str]], events: str) -> str:
-    """Per currency: of how many `events` it is, of how many in all, and the median of the money that such an event moved.
+    """Per currency: of how many `events` it is, of how many in all, and the median of the money that one of them moved.
 
     `amounts` are the columns of value and currency of each move. The median is one that occurs, the lower of two.
     """
