@@ -56,7 +56,7 @@ class ComparedEvents:
         """The buckets that differ from a producer's `sums`: `bucket`, and `row_count` of both sides together."""
         self.connection.register("producer_sums", sums)
         condition = f"WHERE {among.condition()}" if among is not None else ""
-        own = f"{completeness.hash_sums(bits)} FROM event_hashes {condition} GROUP BY 1"
+        own = f"{completeness.hash_sums(bits, _DUCKDB)} FROM event_hashes {condition} GROUP BY 1"
         self._run(f"CREATE OR REPLACE TEMP TABLE event_sums AS {own}")
         found = self._run(f"CREATE OR REPLACE TEMP TABLE differing AS {completeness.DIFFERING}; FROM differing")
         frame = pl.from_arrow(found.to_arrow_table())
@@ -93,9 +93,14 @@ class ComparedEvents:
 
     def unmatched_ids(self, most: int) -> Iterator[list[str]]:
         """The ids of events without a record among `records`, so many at a time."""
-        result = self._run("SELECT DISTINCT id FROM events WHERE id NOT IN (SELECT id FROM records) ORDER BY id")
-        while rows := result.fetchmany(most):
+        query = (
+            "SELECT DISTINCT id FROM events WHERE id NOT IN (SELECT id FROM records) AND id > $after "
+            f"ORDER BY id LIMIT {int(most)}"
+        )
+        after = ""
+        while rows := self._run(query, {"after": after}).fetchall():
             yield [row[0] for row in rows]
+            after = rows[-1][0]
 
     def take_outside(self, ids: pl.Series) -> None:
         """Say that the producer has records of these ids elsewhere."""
@@ -136,9 +141,9 @@ class ComparedEvents:
         assert row is not None
         return row[0]
 
-    def _run(self, query: str) -> duckdb.DuckDBPyConnection:
+    def _run(self, query: str, parameters: dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         with reading(self.log):
-            return self.connection.execute(query)
+            return self.connection.execute(query, parameters)
 
 
 @contextmanager

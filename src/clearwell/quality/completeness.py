@@ -35,6 +35,7 @@ class Dialect:
     hash: str
     joined: str
     micros: str
+    integer: str = "CAST({} AS bigint)"
     instant: str = "{}"
     barrier: str = ""
     parameter: str = ":"
@@ -59,6 +60,7 @@ DIALECTS = {
             hash="CAST(CONV(SUBSTR(MD5({}), 1, 15), 16, 10) AS UNSIGNED)",
             joined="CONCAT(COALESCE({amount}, ''), '|', COALESCE({currency}, ''), '|', {id})",
             micros="TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {})",
+            integer="CAST({} AS SIGNED)",
             barrier=" LIMIT 18446744073709551615",
         ),
         # SQLite has no hash and no instants: the functions are put into the connection (`engines.producers`).
@@ -129,7 +131,7 @@ class Rows:
         """
         hashed = f"SELECT {self.hash()} AS h FROM {self._source()}{self._where()}{self.dialect.barrier}"
         condition = f" WHERE {among.condition()}" if among is not None else ""
-        return f"{hash_sums(bits)} FROM ({hashed}) AS hashed{condition} GROUP BY 1"
+        return f"{hash_sums(bits, self.dialect)} FROM ({hashed}) AS hashed{condition} GROUP BY 1"
 
     def listed(self, among: Buckets) -> str:
         """The rows of these buckets: `id`, `amount`, `currency`, and `time_us`, null where they have none."""
@@ -171,12 +173,10 @@ class Rows:
         return f" WHERE {time} >= {sign}start AND {time} < {sign}until"
 
 
-def hash_sums(bits: int) -> str:
+def hash_sums(bits: int, dialect: Dialect) -> str:
     """The columns of `Rows.sums`, of hashes `h`."""
-    return (
-        f"SELECT h >> {HASH_BITS - bits} AS bucket, count(*) AS record_count, "
-        f"sum(h >> 30) AS sum_high, sum(h & {_HALF - 1}) AS sum_low"
-    )
+    high, low = (dialect.integer.format(f"sum({part})") for part in ("h >> 30", f"h & {_HALF - 1}"))
+    return f"SELECT h >> {HASH_BITS - bits} AS bucket, count(*) AS record_count, {high} AS sum_high, {low} AS sum_low"
 
 
 def first_bits(count: int) -> int:
