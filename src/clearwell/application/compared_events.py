@@ -86,10 +86,15 @@ class ComparedEvents:
         self._run(f"INSERT INTO records SELECT id, amount, currency, time_us FROM taken AS records {condition}")
 
     def find_outside(self) -> int:
-        """Make `outside_events`: those beyond the comparison's bounds of records that have no event within."""
+        """Make `outside_events`, of records that have none among `events`; returns how many are out of bounds.
+
+        One that is within them is in a bucket that does not differ, so that another record of its id is equal to it:
+        it is `paired`.
+        """
         own = "SELECT id FROM records WHERE id NOT IN (SELECT id FROM events)"
-        self._run(f"CREATE TEMP TABLE outside_events AS FROM ({self.chosen}) WHERE id IN ({own})")
-        return int(self._one("SELECT count(DISTINCT id) FROM outside_events"))
+        chosen = f"SELECT *, ({self.scope}) AS paired FROM ({self.chosen})"
+        self._run(f"CREATE TEMP TABLE outside_events AS FROM ({chosen}) WHERE id IN ({own})")
+        return int(self._one("SELECT count(DISTINCT id) FROM outside_events WHERE NOT paired"))
 
     def unmatched_ids(self, most: int) -> Iterator[list[str]]:
         """The ids of events without a record among `records`, so many at a time."""

@@ -87,7 +87,9 @@ class FileRecords:
         for name, (form, type_name, kind, expected) in forms.items():
             if kinds.get(name) == "text":
                 right = f"regexp_full_match({name}, '{form}') AND TRY_CAST({name} AS {type_name}) IS NOT NULL"
-                wrong = f"SELECT {name} FROM (\n{query}\n) AS records WHERE {name} IS NOT NULL AND NOT ({right}) LIMIT 1"
+                wrong = (
+                    f"SELECT {name} FROM (\n{query}\n) AS records WHERE {name} IS NOT NULL AND NOT ({right}) LIMIT 1"
+                )
                 found = self._run(wrong).fetchone()
                 if found is not None:
                     raise wrong_column(self.asked.name, name, expected, repr(found[0]))

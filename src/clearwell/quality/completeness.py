@@ -219,26 +219,29 @@ def differences() -> str:
     """A row for all that does not match, of `records`, `events`, `outside_events` and `outside_records`.
 
     By id: a record is `missing` without an event anywhere, and `different` when no event of its id has its amount and
-    currency. Of records that share an id the one that matches counts, or else the earliest; others are a `duplicate`.
+    currency. Of records that share an id the one that matches counts, or else the earliest; others are a `duplicate`,
+    and so is any whose event is `paired` with a record that was not fetched.
     An event is `unexpected` without a record anywhere.
     """
     return f"""
     WITH known AS (
         SELECT id, min(sequence) AS sequence, arg_min_null(amount, sequence) AS amount,
             arg_min_null(currency, sequence) AS currency, arg_min_null(time_us, sequence) AS time_us,
-            list({_money_of("e")}) AS contents
+            list({_money_of("e")}) AS contents,
+            coalesce(bool_or(paired), false) AS paired
         FROM (FROM events UNION ALL BY NAME FROM outside_events) AS e GROUP BY id
     ), ranked AS (
-        SELECT r.*, k.sequence, k.amount AS event_amount, k.currency AS event_currency,
+        SELECT r.*, k.sequence, coalesce(k.paired, false) AS paired,
+            k.amount AS event_amount, k.currency AS event_currency,
             list_contains(k.contents, {_money_of("r")}) AS same,
             row_number() OVER (PARTITION BY r.id
                 ORDER BY same DESC NULLS LAST, r.time_us NULLS LAST, r.amount NULLS LAST, r.currency NULLS LAST
             ) AS place
         FROM records AS r LEFT JOIN known AS k ON r.id = k.id
     ), found AS (
-        SELECT CASE WHEN place > 1 THEN 'duplicate' WHEN sequence IS NULL THEN 'missing' ELSE 'different' END AS kind,
-            id, amount, currency, time_us, sequence, event_amount, event_currency
-        FROM ranked WHERE place > 1 OR NOT coalesce(same, false)
+        SELECT CASE WHEN place > 1 OR paired THEN 'duplicate' WHEN sequence IS NULL THEN 'missing'
+            ELSE 'different' END AS kind, id, amount, currency, time_us, sequence, event_amount, event_currency
+        FROM ranked WHERE place > 1 OR paired OR NOT coalesce(same, false)
         UNION ALL
         SELECT 'unexpected', id, NULL, NULL, time_us, sequence, amount, currency FROM events
         WHERE id NOT IN (SELECT id FROM records) AND id NOT IN (SELECT id FROM outside_records)

@@ -1,0 +1,43 @@
+"""Periods: months, weeks, days and hours of a time zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from clearwell.values.periods import parse_period
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "start", "until"),
+    [
+        ("2026-01", "UTC", (2026, 1, 1), (2026, 2, 1)),
+        ("2026-12", "UTC", (2026, 12, 1), (2027, 1, 1)),
+        ("2026-W01", "UTC", (2025, 12, 29), (2026, 1, 5)),
+        ("2026-01-31", "America/New_York", (2026, 1, 31, 5), (2026, 2, 1, 5)),
+        ("2026-03-29", "Europe/Amsterdam", (2026, 3, 28, 23), (2026, 3, 29, 22)),
+        ("2026-01-31T23", "UTC", (2026, 1, 31, 23), (2026, 2, 1)),
+    ],
+)
+def test_a_period_is_of_local_time(
+    text: str, zone: str, start: tuple[int, int, int], until: tuple[int, int, int]
+) -> None:
+    """It begins and ends at the zone's own midnight or hour; a day of the change of clocks has 23 or 25."""
+    period = parse_period(text, zone)
+    assert (period.start, period.until) == (datetime(*start, tzinfo=UTC), datetime(*until, tzinfo=UTC))
+
+
+def test_hours_of_a_day_follow_each_other() -> None:
+    """Where clocks are set back, the hour that comes twice is one period of two hours, and none is left out."""
+    hours = [parse_period(f"2026-10-25T{hour:02d}", "Europe/Amsterdam") for hour in range(24)]
+    assert all(one.until == following.start for one, following in zip(hours, hours[1:], strict=False))
+    day = parse_period("2026-10-25", "Europe/Amsterdam")
+    assert (hours[0].start, hours[-1].until) == (day.start, day.until)
+
+
+@pytest.mark.parametrize("text", ["2026", "2026-13", "2026-02-30", "2026-W60", "2026-01-01T24", "9999-12", "today", ""])
+def test_what_is_no_period_is_refused(text: str) -> None:
+    """The error says what was expected."""
+    with pytest.raises(ValueError, match="expected a month"):
+        parse_period(text, "UTC")
