@@ -67,7 +67,9 @@ def mysql() -> Iterator[URL]:
         _run([*installing, f"--datadir={data}", "--auth-root-authentication-method=normal"], user, folder)
         serving = [server, "--no-defaults", f"--basedir={base}", f"--datadir={data}", f"--socket={socket}"]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([*serving, "--skip-networking"], user=user, cwd=folder, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [*serving, "--skip-networking"], user=user, cwd=folder, stdout=log, stderr=log, env=_environment(folder)
+            )
         try:
             url = URL.create("mysql+pymysql", "root", database="mysql", query={"unix_socket": str(socket)})
             _wait_for(url)
@@ -100,9 +102,14 @@ def _folder(user: str) -> Iterator[tuple[Path, str | None]]:
 def _run(command: list[str], user: str | None, folder: Path) -> None:
     done = subprocess.run(
         command, user=user, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, check=False,
+        text=True, check=False, env=_environment(folder),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """That of a server, whose user may not write where this process has its temporary files."""
+    return {**os.environ, "TMPDIR": str(folder)}
 
 
 def _wait_for(url: URL) -> None:

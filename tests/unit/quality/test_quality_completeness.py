@@ -26,7 +26,10 @@ def rows(dialect: str, *, has_amount: bool = True, within: bool = False) -> Rows
 @pytest.mark.parametrize(
     ("dialect", "expected"),
     [
-        ("postgresql", "CAST(CAST('x' || substr(md5(convert_to(CAST(records.id AS text), 'UTF8')), 1, 15) AS bit(60)) AS bigint)"),
+        (
+            "postgresql",
+            "CAST(CAST('x' || substr(md5(convert_to(CAST(records.id AS text), 'UTF8')), 1, 15) AS bit(60)) AS bigint)",
+        ),
         ("mysql", "CAST(CONV(SUBSTR(MD5(CAST(records.id AS CHAR CHARACTER SET utf8mb4)), 1, 15), 16, 10) AS UNSIGNED)"),
         ("sqlite", "clearwell_hash(CAST(records.id AS TEXT))"),
         ("duckdb", "CAST('0x' || substr(md5(CAST(records.id AS VARCHAR)), 1, 15) AS BIGINT)"),

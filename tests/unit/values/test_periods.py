@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_a_period_is_of_local_time(
 def test_hours_of_a_day_follow_each_other() -> None:
     """Where clocks are set back, the hour that comes twice is one period of two hours, and none is left out."""
     hours = [parse_period(f"2026-10-25T{hour:02d}", "Europe/Amsterdam") for hour in range(24)]
-    assert all(one.until == following.start for one, following in zip(hours, hours[1:], strict=False))
+    assert all(one.until == following.start for one, following in pairwise(hours))
     day = parse_period("2026-10-25", "Europe/Amsterdam")
     assert (hours[0].start, hours[-1].until) == (day.start, day.until)
 
