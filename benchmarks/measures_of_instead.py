@@ -14,6 +14,7 @@ import polars as pl
 
 from measuring import Measured, Task, timed
 from moves import entries_query, sides
+from servers import postgres_server
 
 CALLS = 3
 _TABLE = """\
