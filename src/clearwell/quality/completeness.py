@@ -17,8 +17,8 @@ MOST_NAMED = 50_000
 """A query names so many buckets at most; where more differ, all rows are asked for and chosen from here."""
 
 _HALF = 1 << 30
-_BUCKET_ROWS = 600
-_MOST_FIRST_BITS = 16
+_BUCKET_ROWS = 100
+_MOST_FIRST_BITS = 17
 _FEW_ROWS = 100_000
 
 
@@ -180,7 +180,7 @@ def hash_sums(bits: int, dialect: Dialect) -> str:
 
 
 def first_bits(count: int) -> int:
-    """By how many bits so many rows are put into buckets at first: some hundred rows in each, 65,536 at most."""
+    """By how many bits so many rows are put into buckets at first: a hundred rows in each, 131,072 at most."""
     return min(_MOST_FIRST_BITS, max(0, math.ceil(math.log2(max(1, count) / _BUCKET_ROWS))))
 
 

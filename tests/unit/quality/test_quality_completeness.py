@@ -65,9 +65,9 @@ def test_a_period_is_bound_and_buckets_are_named() -> None:
     assert rows("sqlite").listed(Buckets(4, [1, 2])).endswith("WHERE h >> 56 IN (1, 2)")
 
 
-def test_buckets_have_some_hundred_rows() -> None:
-    """Few rows are one bucket; very many are 65,536."""
-    assert [first_bits(count) for count in (0, 600, 601, 10**6, 10**9)] == [0, 0, 1, 11, 16]
+def test_buckets_have_a_hundred_rows() -> None:
+    """Few rows are one bucket; very many are 131,072."""
+    assert [first_bits(count) for count in (0, 100, 101, 10**6, 10**9)] == [0, 0, 1, 14, 17]
 
 
 @pytest.mark.parametrize(
