@@ -109,12 +109,13 @@ def test_all_that_is_planted_is_found(books: Ledger, write: Write) -> None:
 
 
 def test_buckets_are_split_and_chosen(books: Ledger, write: Write) -> None:
-    """The same is found when rows lie in many buckets, which are split again, and when too many differ to be named."""
+    """The same is found of many buckets, split again, of too many to be named, and of rows that come by a cursor."""
     source = write(books.folder, PLANTED)
     for bucket_rows, most_named in ((4, 50_000), (1, 3)):
         with (
             patch.object(completeness, "_BUCKET_ROWS", bucket_rows),
             patch.object(completeness, "_FEW_ROWS", 0),
+            patch.object(comparing, "_FEW_ROWS", 0),
             patch.object(completeness, "MOST_NAMED", most_named),
         ):
             assert told(*compared(books, source)) == expected(PLANTED, EVENTS)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import polars as pl
-from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, create_engine, make_url, text
+from sqlalchemy import URL, Connection, CursorResult, Engine, Row, bindparam, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -159,7 +159,7 @@ class DatabaseRecords:
 
     def sums(self, bits: int, among: Buckets | None = None) -> pl.DataFrame:
         """As `Rows.sums`."""
-        return _frame(_fetched(self._run(self.rows.sums(bits, among), self._bounds())), SUMS)
+        return _frame(self._run(self.rows.sums(bits, among), self._bounds()).all(), SUMS)
 
     def listed(self, among: Buckets, *, few: bool) -> Iterator[pl.DataFrame]:
         """As `Rows.listed`, in frames of bounded size.
@@ -169,7 +169,7 @@ class DatabaseRecords:
         result = self._run(self.rows.listed(among), self._bounds(), streamed=not few)
         while True:
             with self.telling():
-                rows = _fetched(result, _ROWS_AT_ONCE)
+                rows = result.fetchmany(_ROWS_AT_ONCE)
             if not rows:
                 return
             yield _frame(rows, LISTED)
@@ -178,7 +178,7 @@ class DatabaseRecords:
         """As `Rows.named`."""
         statement = text(self.rows.named(":ids")).bindparams(bindparam("ids", expanding=True))
         with self.telling():
-            return _frame(_fetched(self.connection.execute(statement, {"ids": list(ids)})), LISTED)
+            return _frame(self.connection.execute(statement, {"ids": list(ids)}).all(), LISTED)
 
     def without_time(self) -> int:
         """As `Rows.without_time`."""
@@ -228,13 +228,7 @@ def _escaped(query: str) -> str:
     return query.replace(":", "\\:")
 
 
-def _fetched(result: CursorResult[Any], count: int | None = None) -> list[tuple[Any, ...]]:
-    """Rows as the driver gives them, for SQLAlchemy takes longer to wrap them than the driver to read them."""
-    cursor: Any = result.cursor
-    return list(cursor.fetchall() if count is None else cursor.fetchmany(count))
-
-
-def _frame(rows: Sequence[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
+def _frame(rows: Sequence[Row[Any]], schema: pl.Schema) -> pl.DataFrame:
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     return pl.DataFrame(
         [pl.Series(name, values, dtype=kind) for (name, kind), values in zip(schema.items(), columns, strict=True)]
