@@ -85,6 +85,12 @@ class ComparedEvents:
             condition = f"WHERE {hashed} >> {completeness.HASH_BITS - chosen_bits} IN (SELECT bucket FROM differing)"
         self._run(f"INSERT INTO records SELECT id, amount, currency, time_us FROM taken AS records {condition}")
 
+    def leave_out_matched(self) -> None:
+        """Keep of `records` and `events` only those of ids that are in question."""
+        self._run(f"CREATE TEMP TABLE in_question AS {completeness.IN_QUESTION}")
+        for name in ("records", "events"):
+            self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {name} WHERE id IN (FROM in_question)")
+
     def find_outside(self) -> int:
         """Make `outside_events`, of records that have none among `events`; returns how many are out of bounds.
 

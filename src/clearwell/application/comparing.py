@@ -315,3 +315,4 @@ def _list(producer: Producer, events: ComparedEvents, bits: int, differing: list
     for frame in producer.listed(among, few=named and events.differing_rows() <= _FEW_ROWS):
         events.take_records(frame, None if named else bits)
         report(frame.height)
+    events.leave_out_matched()

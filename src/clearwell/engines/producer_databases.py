@@ -159,7 +159,8 @@ class DatabaseRecords:
 
     def sums(self, bits: int, among: Buckets | None = None) -> pl.DataFrame:
         """As `Rows.sums`."""
-        return _frame(self._run(self.rows.sums(bits, among), self._bounds()).all(), SUMS)
+        with self.telling():
+            return _frame(self._run(self.rows.sums(bits, among), self._bounds()).all(), SUMS)
 
     def listed(self, among: Buckets, *, few: bool) -> Iterator[pl.DataFrame]:
         """As `Rows.listed`, in frames of bounded size.

@@ -210,6 +210,17 @@ ORDER BY bucket
 """The buckets of which count or sums are not the same on both sides, of the relations `producer_sums`, `event_sums`."""
 
 
+IN_QUESTION = """
+SELECT id FROM (
+    SELECT id, amount, currency, 1 AS side FROM records UNION ALL SELECT id, amount, currency, -1 FROM events
+)
+GROUP BY id
+HAVING count(*) <> 2 OR sum(side) <> 0 OR count(amount) = 1 OR count(currency) = 1
+    OR min(amount) <> max(amount) OR min(currency) <> max(currency)
+"""
+"""The ids that are not simply one record and one event with the same money."""
+
+
 def _money_of(row: str) -> str:
     """The amount and currency of `row` as one text."""
     return f"coalesce({row}.amount::VARCHAR, '') || '|' || coalesce({row}.currency, '')"
