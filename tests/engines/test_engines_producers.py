@@ -44,6 +44,7 @@ PLANTED = [
     Record("lost'1", 700, "USD", 3600 * 2),
     Record("lost:2 ü|%", 7**20, "EUR", None),
     Record("lost:2 ü|%", 7, "EUR", 5),
+    Record('quo"te,\nline', 3, "USD", 7),
     Record("evt_1", 1001, "USD", 3600),
     Record("evt_2", 5, "USD", 3600 * 2),
     Record(None, 5, "USD", 3600 * 2),
@@ -103,19 +104,18 @@ def test_all_that_is_planted_is_found(books: Ledger, write: Write) -> None:
     """Every missing, unexpected, different and duplicate row is listed, and nothing else."""
     found, rows = compared(books, write(books.folder, PLANTED))
     assert told(found, rows) == expected(PLANTED, EVENTS)
-    assert found.missing_money == {"USD": {"count": 2, "money": 1703}, "EUR": {"count": 1, "money": 7}}
+    assert found.missing_money == {"USD": {"count": 3, "money": 1706}, "EUR": {"count": 1, "money": 7}}
     assert found.different_money["EUR"] == {"count": 1, "money": 1041}
     assert not found.is_whole
 
 
 def test_buckets_are_split_and_chosen(books: Ledger, write: Write) -> None:
-    """The same is found of many buckets, split again, of too many to be named, and of rows that come by a cursor."""
+    """The same is found of many buckets, split again, and of too many to be named; rows come in many frames."""
     source = write(books.folder, PLANTED)
     for bucket_rows, most_named in ((4, 50_000), (1, 3)):
         with (
             patch.object(completeness, "_BUCKET_ROWS", bucket_rows),
             patch.object(completeness, "_FEW_ROWS", 0),
-            patch.object(comparing, "_FEW_ROWS", 0),
             patch.object(completeness, "MOST_NAMED", most_named),
         ):
             assert told(*compared(books, source)) == expected(PLANTED, EVENTS)
@@ -232,6 +232,13 @@ def test_records_without_amounts_are_estimated(books: Ledger, source: dict[str, 
     )
     assert [row["id"] for row in rows] == ["lost_1", "lost_2"]
     assert (found.estimated, found.missing_money) == (True, {"USD": {"count": 2, "money": 2 * 1029}})
+
+
+def test_an_empty_text_is_an_id(books: Ledger, source: dict[str, str]) -> None:
+    """Unlike null, it is a record that has no event."""
+    query = "SELECT '' AS id UNION ALL SELECT NULL UNION ALL SELECT id FROM {}"
+    found, rows = compared(books, changed(source, query))
+    assert ([row["id"] for row in rows], found.without_id_count) == ([""], 1)
 
 
 @pytest.mark.parametrize("server", ["postgresql", "mysql"])

@@ -63,10 +63,6 @@ class ComparedEvents:
         assert isinstance(frame, pl.DataFrame)
         return frame
 
-    def differing_rows(self) -> int:
-        """How many rows there are, on both sides, in the buckets that differ."""
-        return int(self._one("SELECT coalesce(sum(row_count), 0) FROM differing"))
-
     def list_buckets(self, bits: int) -> None:
         """Make `events`, those of the buckets that differ, and the empty relations for what is elsewhere."""
         shift = completeness.HASH_BITS - bits

@@ -33,7 +33,6 @@ Progress = Callable[[int], None]
 
 _KEPT_AT_ONCE = 20_000
 _NAMED_AT_ONCE = 10_000
-_FEW_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class Producer(Protocol):
     def sums(self, bits: int, among: Buckets | None = None) -> pl.DataFrame:
         """Per bucket of `bits`, within `among`: `record_count`, `sum_high`, `sum_low`, as `completeness.Rows.sums`."""
 
-    def listed(self, among: Buckets, *, few: bool) -> Iterator[pl.DataFrame]:
-        """The records of these buckets, as `completeness.Rows.listed`; `few` when they fit into memory at once."""
+    def listed(self, among: Buckets) -> Iterator[pl.DataFrame]:
+        """The records of these buckets, as `completeness.Rows.listed`, in frames of bounded size."""
 
     def named(self, ids: Sequence[str]) -> pl.DataFrame:
         """The records with one of these ids, whatever their time."""
@@ -312,7 +311,7 @@ def _list(producer: Producer, events: ComparedEvents, bits: int, differing: list
         return
     named = len(differing) <= completeness.MOST_NAMED
     among = Buckets(bits, differing) if named else Buckets(bits)
-    for frame in producer.listed(among, few=named and events.differing_rows() <= _FEW_ROWS):
+    for frame in producer.listed(among):
         events.take_records(frame, None if named else bits)
         report(frame.height)
     events.leave_out_matched()

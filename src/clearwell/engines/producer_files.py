@@ -100,7 +100,7 @@ class FileRecords:
         """As `Rows.sums`."""
         return _frame(self._run(self.rows.sums(bits, among), self._bounds()).fetchall(), SUMS)
 
-    def listed(self, among: Buckets, *, few: bool) -> Iterator[pl.DataFrame]:
+    def listed(self, among: Buckets) -> Iterator[pl.DataFrame]:
         """As `Rows.listed`, in frames of bounded size."""
         result = self._run(self.rows.listed(among), self._bounds())
         while rows := result.fetchmany(_ROWS_AT_ONCE):
