@@ -79,6 +79,8 @@ FIGURES = (
            "learning.windows", most_events=10_000),
     Figure("rebuild", _RATE, "rebuild the projections", "more", 1_000_000, 3_000_000, "clearwell.rebuild"),
     Figure("verify", _RATE, "verify the whole ledger", "more", 1_000_000, 3_000_000, "clearwell.verify"),
+    Figure("completeness", "ids/s", "compare a producer's ids and amounts in PostgreSQL with the log", "more", 500_000,
+           1_000_000, "completeness.postgresql"),
     Figure("log-size", "bytes/event", "size of the log", "less", 40, 25, "clearwell.log_size"),
     Figure("help-process", "s", "clearwell --help, as a process", "less", 0.5, 0.2, "clearwell.help_process",
            most_events=10_000),

@@ -73,7 +73,7 @@ def quality(workspace: Workspace, request: CutRequest, period: str = "month", en
     with measuring(workspace, request, engine) as measures:
         span = period_named(period, measures.books)
         rows = {metric: measures.rows(MeasureRequest(metric), span) for metric in METRICS}
-        return QualityReport(measures.books.cut, span, tree_of(measures, span), **rows)
+        return QualityReport(measures.books.cut, span, tree_of(workspace, measures, span), **rows)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import polars as pl
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at
 from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
+from clearwell.catalog.comparisons import missing_money
 from clearwell.errors import UsageError
 from clearwell.ledger.sums import QUARTER_US
 from clearwell.projections.cuts import event_sums_at
@@ -69,19 +70,33 @@ class Scoring:
     known: Known
     sums: Callable[[Sequence[Span]], tuple[pl.DataFrame, pl.DataFrame]]
     """Both frames are in order of `quarter`."""
+    missing: Callable[[Span], list[dict[str, Any]]]
+    """What producers' records of a period have no event, by the newest comparisons up to the cut."""
 
     def trees(self, spans: Sequence[Span]) -> Iterator[list[dict[str, Any]]]:
         """The tree of each of these periods, in turn."""
         subjects = Subjects.of(self.known.models, self.known.model)
         moved, due = self.sums(spans)
         for span in spans:
-            yield score.tree(subjects, score.Measured(_rows(moved, span), _rows(due, span)))
+            measured = score.Measured(_rows(moved, span), _rows(due, span), self.missing(span))
+            yield score.tree(subjects, measured)
 
 
-def tree_of(measures: Measures, span: Span) -> list[dict[str, Any]]:
+def tree_of(workspace: Workspace, measures: Measures, span: Span) -> list[dict[str, Any]]:
     """The tree of scores of a period, computed by the metrics."""
-    (nodes,) = Scoring(measures.books, lambda wanted: _measured(measures, wanted)).trees([span])
+    (nodes,) = _by_metrics(workspace, measures).trees([span])
     return nodes
+
+
+def _by_metrics(workspace: Workspace, measures: Measures) -> Scoring:
+    known = measures.books
+    return Scoring(known, lambda spans: _measured(measures, spans), lambda span: _missing(workspace, known, span))
+
+
+def _missing(workspace: Workspace, known: Known, span: Span) -> list[dict[str, Any]]:
+    with workspace.catalog.read() as connection:
+        found = missing_money(connection, None if span == periods.ALL_TIME else span, known.cut)
+    return [item.__dict__ for item in found if item.currency]
 
 
 @contextmanager
@@ -91,10 +106,10 @@ def scoring_at(workspace: Workspace, request: CutRequest, engine: str = "") -> I
         from clearwell.application.measuring import measuring  # Ibis takes a second.
 
         with measuring(workspace, request, engine) as measures:
-            yield Scoring(measures.books, lambda spans: _measured(measures, spans))
+            yield _by_metrics(workspace, measures)
         return
     with books_at(workspace, request) as books:
-        yield Scoring(books, lambda spans: _kept(books, spans))
+        yield Scoring(books, lambda spans: _kept(books, spans), lambda span: _missing(workspace, books, span))
 
 
 def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -16,6 +16,7 @@ import typer
 from clearwell import __version__
 from clearwell.cli import (
     backups,
+    completeness,
     demo,
     events,
     evidence,
@@ -49,6 +50,7 @@ events.add_to(app)
 questions.add_to(app)
 quality.add_to(app)
 expectations.add_to(app)
+completeness.add_to(app)
 app.add_typer(quarantine.app, name="quarantine")
 personal.add_to(app)
 proof.add_to(app)
