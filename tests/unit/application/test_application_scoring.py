@@ -1,0 +1,114 @@
+"""Scores of a small story: what lowers them, where, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clearwell.errors import UsageError
+from clearwell.project import Project
+
+if TYPE_CHECKING:
+    from conftest import Ledger
+
+Make = Callable[..., dict[str, Any]]
+
+PERIOD = "2026-01"
+
+
+def nodes(ledger: Ledger, **asked: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """The tree by kind and name."""
+    with ledger.open() as workspace:
+        report = Project(workspace).scores(**asked)
+    return {(row["node"], row["name"]): row for row in report.nodes}
+
+
+def told(ledger: Ledger, *records: dict[str, Any]) -> None:
+    ledger.clock.now = ledger.clock.now.replace(month=1, day=2, hour=3, minute=7)
+    ledger.ingest(*records)
+
+
+def test_without_faults_the_score_is_1(ledger: Ledger, creation: Make, release: Make) -> None:
+    """What came in time and cleared costs nothing, at any node."""
+    told(ledger, creation(), release())
+    ledger.clock.advance(days=1)
+    found = nodes(ledger, period=PERIOD)
+    assert {row["score"] for row in found.values()} == {1.0}
+    assert found["company", "company"]["total_money"] == 2000
+
+
+def test_what_stands_in_an_account_lowers_the_nodes_above_it(ledger: Ledger, creation: Make) -> None:
+    """An overdue account costs its balance at its account type, its flow, the team and the company."""
+    told(ledger, creation())
+    ledger.clock.advance(days=1)
+    found = nodes(ledger, period=PERIOD)
+    assert [row["uncleared_money"] for row in found.values()] == [1000] * 4
+    assert [row["score"] for row in found.values()] == [0.0] * 4
+
+
+def test_a_late_event_costs_its_money(ledger: Ledger, design_flow: str, creation: Make, release: Make) -> None:
+    """Recorded past the deadline of its type, an event costs what it moved at the flow and above."""
+    ledger.write_flow(design_flow.replace("producer: charges", "producer: charges\n    arrives_within: 5 minutes"))
+    late = creation(occurred_at="2026-01-01T03:04:05Z")
+    told(ledger, late, release())
+    found = nodes(ledger, period=PERIOD)
+    assert {name: row["late_money"] for (name, _), row in found.items() if row["late_money"]} == {
+        "company": 1000,
+        "team": 1000,
+        "flow": 1000,
+    }
+
+
+def test_a_missing_event_costs_its_record_s_money(ledger: Ledger, creation: Make, release: Make) -> None:
+    """What a producer's own records have and the log has not counts as missing, once it was compared."""
+    told(ledger, creation(), release())
+    ledger.write(b"id,amount,currency\nevt_1,1000,USD\nevt_gone,250,USD\n", "records.csv")
+    source = {"event_type": "charge.creation", "file": "records.csv", "amount_of": "gross"}
+    ledger.write_settings(producer_sources={"charges": source})
+    with ledger.open() as workspace:
+        Project(workspace).completeness("charges")
+    company = nodes(ledger, period="all")["company", "company"]
+    assert (company["missing_money"], company["total_money"], company["score"]) == (250, 2250, 1 - 250 / 2250)
+
+
+@pytest.mark.parametrize("period", ["year", "2026", "2026-13", "2026-W60", "2026-02-30", ""])
+def test_a_period_that_is_none_is_refused(ledger: Ledger, creation: Make, period: str) -> None:
+    """With what was expected."""
+    told(ledger, creation())
+    with pytest.raises(UsageError, match="expected hour, day, week, month, all"):
+        nodes(ledger, period=period)
+
+
+@pytest.mark.parametrize(
+    ("metric", "by"), [("timeliness", ("planet",)), ("timeliness", ("account_type",)), ("clearing", ("producer",))]
+)
+def test_a_section_that_is_none_is_refused(ledger: Ledger, creation: Make, metric: Any, by: tuple[str, ...]) -> None:
+    """A name that is neither of the model nor a property, or that the metric has not."""
+    told(ledger, creation())
+    with ledger.open() as workspace, pytest.raises(UsageError) as caught:
+        Project(workspace).measure(metric, by=by)
+    assert caught.value.code == "section_unknown"
+
+
+def test_an_engine_that_is_none_is_refused(ledger: Ledger, creation: Make) -> None:
+    """With those that are."""
+    told(ledger, creation())
+    with pytest.raises(UsageError) as caught:
+        nodes(ledger, period="all", engine="abacus")
+    assert caught.value.code == "engine_unknown"
+
+
+def test_the_rest_of_many_values_is_one_row(ledger: Ledger, creation: Make) -> None:
+    """Of a property's values the most frequent are told, and the others together."""
+    told(ledger, *(creation(id=f"e{number}", properties=_properties(number)) for number in range(10)))
+    with ledger.open() as workspace:
+        rows = Project(workspace).measure("timeliness", by=("charge",), most=3).rows
+    assert [(row["is_rest"], row["value"] is None, row["event_count"]) for row in rows] == [
+        (False, False, 1), (False, False, 1), (False, False, 1), (True, True, 7),
+    ]  # fmt: skip
+
+
+def _properties(number: int) -> dict[str, str]:
+    return {"charge": f"ch_{number}", "business": "acct_A", "network": "visa"}
