@@ -1,0 +1,92 @@
+"""`clearwell quality`, `evaluate` and `history`: what people and programs see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clearwell.cli.main import main
+
+if TYPE_CHECKING:
+    from conftest import Ledger
+
+Make = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def told(ledger: Ledger, creation: Make, release: Make) -> list[str]:
+    """A ledger with one charge that cleared and one that did not; the options that name it, at a certain cut."""
+    ledger.ingest(creation(), release(), creation(id="evt_3", properties={**creation()["properties"], "charge": "c"}))
+    return ["--project", str(ledger.folder), "--at", "2026-01-03"]
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that succeeds prints."""
+    assert main(list(arguments)) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def test_the_tree_is_printed(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A line per node, children below their parents, with the score and the money that lowers it."""
+    lines = said(capsys, "quality", *told, "--period", "all").splitlines()
+    assert [line.split()[0] for line in lines if " USD " in line] == [
+        "company",
+        "payments-engineering",
+        "card_payments",
+        "charge_undisbursed",
+    ]
+    assert "10.00" in lines[-2] or "10.00" in lines[-3]
+
+
+def test_the_tree_as_json_and_csv(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs get the cut, the period with its instants, and exact integers."""
+    content = json.loads(said(capsys, "quality", *told, "--period", "2026-01", "--json"))
+    assert content["period"] == {"name": "2026-01", "start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}
+    assert content["cut"]["sequence"] == 3
+    assert content["nodes"][0]["uncleared_money"] == 1000
+    header, *rows = said(capsys, "quality", *told, "--period", "all", "--format", "csv").splitlines()
+    assert header.startswith("node,name,parent,currency,total_money")
+    assert len(rows) == 4
+
+
+@pytest.mark.parametrize("metric", ["timeliness", "lags", "clearing", "aging"])
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_metrics_are_printed(told: list[str], capsys: pytest.CaptureFixture[str], metric: str, form: str) -> None:
+    """Each metric, in each form, has a row."""
+    shown = said(capsys, "quality", *told, "--period", "all", "--metric", metric, "--format", form)
+    if form == "json":
+        assert json.loads(shown)[metric]
+    else:
+        assert ("charge.creation" if metric in ("timeliness", "lags") else "charge_undisbursed") in shown
+
+
+def test_history_shows_what_was_evaluated(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each period once, with the cut that it is of; a second evaluation at the cut adds nothing."""
+    since = ["--since", "2026-01-01", "--until", "2026-01-02"]
+    assert json.loads(said(capsys, "evaluate", *told, *since, "--json"))["added"] == 2
+    assert json.loads(said(capsys, "evaluate", *told, *since, "--json"))["added"] == 0
+    rows = json.loads(said(capsys, "history", *told[:2], "--json"))
+    assert [(row["period"], row["uncleared_money"]) for row in rows] == [("2026-01-02", 1000)]
+    assert rows[0]["cut"]["effective_at"] == "2026-01-03T00:00:00.000000Z"
+    assert "2026-01-02" in said(capsys, "history", *told[:2], "--node", "card_payments", "--currency", "USD")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["quality", "--by", "owner"],
+        ["quality", "--period", "someday"],
+        ["quality", "--metric", "beauty"],
+        ["quality", "--metric", "clearing", "--by", "charge", "--by", "business"],
+        ["quality", "--engine", "abacus"],
+        ["evaluate", "--since", "yesterday"],
+        ["evaluate", "--period", "hour", "--since", "1900-01-01"],
+    ],
+)
+def test_wrong_use_is_told(told: list[str], capsys: pytest.CaptureFixture[str], wrong: list[str]) -> None:
+    """Exit code 2, and what was expected."""
+    assert main([*wrong, *told]) == 2
+    assert capsys.readouterr().err
