@@ -28,7 +28,7 @@ class Fate:
 
 
 @dataclass(frozen=True)
-class Period:
+class ModelPeriod:
     """From `accepted_at` on, this model was in force, and the days of this zone were business days."""
 
     model: Model
@@ -53,7 +53,7 @@ class Audit:
     whatever the clock does.
     """
 
-    periods: list[Period] = field(default_factory=list)
+    periods: list[ModelPeriod] = field(default_factory=list)
     events: list[Recorded] = field(default_factory=list)
     _known: dict[tuple[str, str], Recorded] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Audit:
         """Post what is recorded from here on under `model`; nothing happens when it is in force already."""
         last = self.periods[-1] if self.periods else None
         if last is None or (last.model.version, last.time_zone) != (model.version, time_zone):
-            self.periods.append(Period(model, time_zone, self._next_instant(now)))
+            self.periods.append(ModelPeriod(model, time_zone, self._next_instant(now)))
 
     def record(self, records: Sequence[Mapping[str, Any]], now: datetime) -> list[Fate]:
         """Take one batch of records in; returns the fate of each. The accepted ones share one `recorded_at`."""
@@ -85,8 +85,8 @@ class Audit:
         return Fate("accepted", accepted.sequence)
 
     def _next_instant(self, now: datetime) -> datetime:
-        known = self._system_times()
-        return max(now, max(known) + _TICK) if known else now
+        newest = [item.recorded_at for item in self.events[-1:]] + [item.accepted_at for item in self.periods[-1:]]
+        return max(now, max(newest) + _TICK) if newest else now
 
     def _system_times(self) -> list[datetime]:
         return [item.recorded_at for item in self.events] + [item.accepted_at for item in self.periods]
@@ -111,13 +111,8 @@ class Audit:
 
     def books(self, cut: Cut) -> Books:
         """The books at a cut, by the model and in the zone that were in force at its recorded time."""
-        period = self.periods[0]
-        for item in self.periods:
-            if item.accepted_at <= cut.recorded_at:
-                period = item
-        included = [
-            item
-            for item in self.events
-            if item.event.effective_at <= cut.effective_at and item.sequence <= cut.sequence
-        ]
-        return Books(cut, period.model, period.time_zone, tuple(included))
+        so_far = [item for item in self.periods if item.accepted_at <= cut.recorded_at] or self.periods[:1]
+        known = tuple(item for item in self.events if item.sequence <= cut.sequence)
+        included = tuple(item for item in known if item.event.effective_at <= cut.effective_at)
+        models = tuple(item.model for item in so_far)
+        return Books(cut, models, so_far[-1].time_zone, included, known)

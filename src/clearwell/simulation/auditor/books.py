@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from clearwell.flows.model import Model
+from clearwell.flows.model import EventType, Model
 from clearwell.simulation.auditor.events import Account, Entry, Recorded, post
 from clearwell.values.accounts import account_values
 from clearwell.values.calendars import due_at
@@ -63,12 +63,22 @@ class Episode:
 
 @dataclass(frozen=True)
 class Books:
-    """The events that a cut includes, in log order, and every figure that follows from them."""
+    """The events that a cut includes, in log order, and every figure that follows from them.
+
+    `models` are those that came into force up to the cut, oldest first; the cut is judged by the last. `known` are all
+    events up to the cut's sequence, also those that go on the books later.
+    """
 
     cut: Cut
-    model: Model
+    models: tuple[Model, ...]
     time_zone: str
     events: tuple[Recorded, ...]
+    known: tuple[Recorded, ...]
+
+    @property
+    def model(self) -> Model:
+        """The model of the cut."""
+        return self.models[-1]
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -114,6 +124,14 @@ class Books:
     def cleared_episodes(self) -> list[Episode]:
         """The episodes that have cleared, in the order in which they opened."""
         return [item for item in self.episodes if not item.balance]
+
+    def event_type(self, name: str) -> EventType:
+        """The event type as the newest model up to the cut has it that has it at all."""
+        return next(model.event_types[name] for model in reversed(self.models) if name in model.event_types)
+
+    def team(self, flow: str) -> str:
+        """The owner of a flow, as the newest model up to the cut has it that has the flow at all."""
+        return next(item.owner for model in reversed(self.models) for item in model.flows if item.name == flow)
 
     def is_clearing(self, account: Account) -> bool:
         """Whether the account must return to zero."""
