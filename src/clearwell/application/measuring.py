@@ -15,6 +15,7 @@ from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
+from clearwell.quality.dialects import Dialect, statement
 from clearwell.quality.due import business_windows, fixed_windows
 from clearwell.quality.metrics import Metric, Scope, Sections, relation
 from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
@@ -69,6 +70,17 @@ def measuring(workspace: Workspace, request: CutRequest, engine: str) -> Iterato
         yield Measures(known, running, kept=False)
 
 
+def statement_behind(workspace: Workspace, request: CutRequest, wanted: MeasureRequest, dialect: Dialect) -> str:
+    """The statement that gives the sums of a metric in another system, from the log alone (`quality.dialects`).
+
+    Its rows are those of `metrics.relation`: periods of sections are still quarters of an hour.
+    """
+    known = known_at(workspace, request)
+    with closing(workspace.engine("duckdb", _log_at(known), None)) as running, reading(known.log):
+        measures = Measures(known, running, kept=False)
+        return measures.statement(wanted, period_named(wanted.period, known), dialect)
+
+
 _KEPT = " UNION ALL ".join(
     "SELECT account_type, account, currency, balance::DECIMAL(38, 0) AS balance, "
     "turnover::DECIMAL(38, 0) AS turnover, entry_count::BIGINT AS entry_count, "
@@ -93,11 +105,12 @@ class Measures:
 
     def frame(self, metric: Metric, span: Span, wanted: Sections) -> pl.DataFrame:
         """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
-        scope = self.scope
-        tables = {}
-        if scope.has_business_days and metric != "timeliness":
-            tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
-        return _as_frame(self._engine.run(relation(metric, scope, span, wanted), tables))
+        return _as_frame(self._engine.run(relation(metric, self.scope, span, wanted), self._tables(metric)))
+
+    def statement(self, wanted: MeasureRequest, span: Span, dialect: Dialect) -> str:
+        """What gives the rows of `frame` in another system."""
+        asked = relation(wanted.metric, self.scope, span, self._sections(wanted))
+        return statement(asked, _log_at(self.books), dialect, self._tables(wanted.metric))
 
     @property
     def scope(self) -> Scope:
@@ -111,6 +124,11 @@ class Measures:
             has_business_days=has_business_days(model),
             episodes=self._episodes,
         )
+
+    def _tables(self, metric: Metric) -> dict[str, pa.Table]:
+        if metric == "timeliness" or not self.scope.has_business_days:
+            return {}
+        return {cleared.BUSINESS_WINDOWS: self._business_windows()}
 
     def _business_windows(self) -> pa.Table:
         log = relations.events(self.books.models)

@@ -131,8 +131,15 @@ def entries(log: Table, models: Mapping[str, Model], kind: str = "clearing") -> 
                     if model.account_types[reference.account_type].kind == kind:
                         sides[_Side(event.name, 2 * number + side, move.amount, reference)].append(version)
     if not sides:
-        return ibis.memtable([], schema=_ENTRY_SCHEMA)
+        return _no_entries(log)
     return ibis.union(*(_entry(log, side, versions) for side, versions in sides.items()))
+
+
+def _no_entries(log: Table) -> Table:
+    texts = {name: ibis.null("string") for name in ("account_type", "account", "currency")}
+    nothing = log.filter(ibis.literal(False))
+    whole = {"sequence": log.sequence, "entry_index": log.sequence, "effective_us": log.effective_us}
+    return nothing.select(**texts, **whole, amount=_no_money())
 
 
 @dataclass(frozen=True)
@@ -143,14 +150,6 @@ class _Side:
     entry_index: int
     amount: str
     reference: AccountReference
-
-
-_ENTRY_SCHEMA = ibis.schema(
-    {
-        "account_type": "string", "account": "string", "currency": "string", "sequence": "int64",
-        "entry_index": "int64", "effective_us": "int64", "amount": MONEY,
-    }
-)  # fmt: skip
 
 
 def _entry(log: Table, side: _Side, versions: Sequence[str]) -> Table:
@@ -220,6 +219,15 @@ def kept_episodes() -> Table:
     texts, whole = ("account_type", "account", "currency"), ("entry_count", "opened_us", "last_us")
     money = dict.fromkeys(("balance", "turnover"), MONEY)
     return ibis.table({**dict.fromkeys(texts, "string"), **money, **dict.fromkeys(whole, "int64")}, name=KEPT_EPISODES)
+
+
+def whole_steps(instant_us: IntegerValue, step_us: int) -> IntegerValue:
+    """How many whole steps an instant lies after 1970, negative before.
+
+    Divided is only what the step divides without a rest: engines divide in floating point, some rounded to six digits.
+    """
+    rest = (instant_us % step_us + step_us) % step_us
+    return ((instant_us - rest) / step_us).cast("int64")
 
 
 def _only(condition: BooleanValue, value: IntegerValue) -> IntegerValue:
