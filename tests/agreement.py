@@ -282,7 +282,27 @@ def auditor_tables(audit: Audit) -> dict[str, list[Any]]:
         "episode_hours": sorted((*key, *sums) for key, sums in hours.items()),
         "reservoirs": sorted(reservoirs),
         "reservoir_epochs": sorted((0, *row) for row in reservoirs),  # No world here is longer than an epoch.
+        "event_sums": _event_sums(audit),
     }
+
+
+def _event_sums(audit: Audit) -> list[Any]:
+    """What events moved and how much was late, by type, currency and quarter of an hour of recording."""
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for item in audit.events:
+        event_type = item.model.event_types[item.event.type]
+        moved: dict[str, int] = {}
+        for entry in post(item):
+            moved[entry.account[2]] = moved.get(entry.account[2], 0) + abs(entry.amount)
+        deadline = event_type.arrives_within
+        lag = item.recorded_at - item.event.occurred_at
+        late = deadline is not None and lag > timedelta(seconds=deadline.seconds)
+        for currency, twice in moved.items():
+            quarter = (item.recorded_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(minutes=15)
+            row = sums.setdefault((event_type.name, currency, quarter), [0] * 6)
+            pair = [1, twice // 2]  # Each move has two entries.
+            row[:] = map(add, row, [*pair, *(pair if deadline else [0, 0]), *(pair if late else [0, 0])])
+    return sorted((*key, *row) for key, row in sums.items())
 
 
 def _place(entry: Entry) -> tuple[datetime, datetime, int]:

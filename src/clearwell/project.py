@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearwell.application import (
     backing_up,
     checkpointing,
     compacting,
+    evaluating,
     forgetting,
     ingesting,
     modelling,
@@ -25,6 +26,7 @@ from clearwell.application import (
     querying,
     questions,
     restoring,
+    scoring,
     sealing,
     tracing,
     verifying,
@@ -33,10 +35,12 @@ from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.cutting import CutRequest
+from clearwell.application.evaluating import Evaluated, Point
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
 from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
+from clearwell.application.scoring import ScoreReport
 from clearwell.application.tracing import Trace
 from clearwell.application.verifying import Verification
 from clearwell.application.verifying_seals import KeptCheckpoint
@@ -51,6 +55,11 @@ from clearwell.log.proofs import Proof
 from clearwell.log.seals import Seal
 from clearwell.values.cuts import Cut
 from clearwell.values.instants import format_instant
+from clearwell.values.periods import PeriodKind
+
+if TYPE_CHECKING:
+    from clearwell.application.measuring import MeasureReport, QualityReport
+    from clearwell.quality.metrics import Metric
 
 When = datetime | str | None
 """An effective time: a datetime with a zone, or ISO 8601 text; None is now."""
@@ -117,6 +126,35 @@ class Project:
     ) -> tuple[Cut, list[dict[str, Any]]]:
         """The balances of the accounts of a type, per currency."""
         return questions.balances(self._workspace, _request(at, known_at), account_type, properties or {})
+
+    def scores(self, at: When = None, known_at: Known = None, period: str = "month", engine: str = "") -> ScoreReport:
+        """The tree of scores of a period, and of the one before it."""
+        return scoring.scores(self._workspace, _request(at, known_at), period, engine)
+
+    def quality(
+        self, at: When = None, known_at: Known = None, period: str = "month", engine: str = "duckdb"
+    ) -> QualityReport:
+        """Scores, timeliness, clearing and aging of a period."""
+        from clearwell.application import measuring  # Ibis takes a second.
+
+        return measuring.quality(self._workspace, _request(at, known_at), period, engine)
+
+    def measure(self, metric: Metric, at: When = None, known_at: Known = None, **wanted: Any) -> MeasureReport:
+        """One metric in cross-sections; `wanted` are fields of `MeasureRequest`."""
+        from clearwell.application import measuring
+
+        request = measuring.MeasureRequest(metric, **wanted)
+        return measuring.measure(self._workspace, _request(at, known_at), request)
+
+    def evaluate(
+        self, period: PeriodKind = "day", since: str = "", until: str = "", at: When = None, known_at: Known = None
+    ) -> Evaluated:
+        """Evaluate the scores of many periods at one cut, and keep them; safe to repeat."""
+        return evaluating.evaluate(self._workspace, _request(at, known_at), period, since, until)
+
+    def history(self, period: PeriodKind = "day") -> list[Point]:
+        """The newest kept evaluation of each period of a kind, in order."""
+        return evaluating.history(self._workspace, period)
 
     def trace(self, values: Mapping[str, str], steps: int = 1, at: When = None, known_at: Known = None) -> Trace:
         """Every event and account that these property values touch."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from clearwell.application import measuring
+from clearwell.application import measuring, scoring
 from clearwell.application.cutting import CutRequest
 from clearwell.application.measuring import MeasureRequest
-from clearwell.application.workspace import Workspace
 from clearwell.quality.running import Engine, LogAtCut
 from metrics_world import AT
 
@@ -48,7 +46,7 @@ def answers(ledger: Ledger, engine: str = "duckdb", start: Start | None = None) 
                 continue
             with measuring.measuring(chosen, cut, engine) as measures:
                 for wanted in QUESTIONS:
-                    span = measuring.period_named(wanted.period, measures.books)
+                    span = scoring.period_named(wanted.period, measures.books)
                     found[f"{cut} {wanted.metric} {wanted.period} {wanted.by}"] = measures.rows(wanted, span)
     return found
 
@@ -58,10 +56,3 @@ def hold_together(found: Answers, expected: Answers) -> None:
     assert found.keys() == expected.keys()
     for name, rows in expected.items():
         assert found[name] == rows, name
-
-
-@contextmanager
-def opened(ledger: Ledger) -> Iterator[Workspace]:
-    """The project, open."""
-    with ledger.open() as workspace:
-        yield workspace

@@ -155,7 +155,9 @@ class PostgresStatements(StatementEngine):
         super().__init__(log)
 
     def run(self, relation: Table, tables: Mapping[str, pa.Table] | None = None) -> pa.Table:
-        content = self._server.ask(f"COPY ({statement(relation, self._log, 'postgres', tables)}) TO STDOUT (FORMAT csv)")
+        content = self._server.ask(
+            f"COPY ({statement(relation, self._log, 'postgres', tables)}) TO STDOUT (FORMAT csv)"
+        )
         kinds = dict(relation.schema().items())
         columns: dict[str, list[Any]] = {name: [] for name in kinds}
         for row in csv.reader(io.StringIO(content)):

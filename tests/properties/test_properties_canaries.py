@@ -210,8 +210,8 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     "state: a window runs out a microsecond early": ("open", "clearwell.quality.clearing._due_at", _due_by(-1)),
     "state: the instant at which a window runs out is in it": (
         "status",
-        "clearwell.quality.clearing.open_with_state",
-        _text("<= $effective_at THEN 'overdue'", "< $effective_at THEN 'overdue'"),
+        "clearwell.quality.clearing._one_by_one",
+        _text("opened_effective_at <= $effective_at", "opened_effective_at < $effective_at"),
     ),
     "status: open accounts are miscounted": (
         "status",
@@ -225,7 +225,7 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
             lambda *arguments: (
                 sound(*arguments)
                 .replace("open_due_money + cleared_money", "open_due_money")
-                .replace("sum(turnover), count(*)", "sum(turnover - turnover), count(*)")
+                .replace("sum(turnover) FILTER", "sum(turnover - turnover) FILTER")
             )
         ),
     ),

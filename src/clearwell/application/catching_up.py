@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-import polars as pl
-
 from clearwell.application.projecting import opened_to_write, project
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError
@@ -98,12 +96,9 @@ class Follower:
         try:
             with closing(opened_to_write(self._workspace)) as store:
                 while batches:
-                    clearing, reservoir = (
-                        pl.concat([getattr(batch.posted, kind) for batch in batches], rechunk=True)
-                        for kind in ("clearing", "reservoir")
-                    )
+                    posted = Posted.joined([batch.posted for batch in batches])
                     first, last = batches[0].first_sequence, batches[-1].last_sequence
-                    project(self._workspace, store, Posted(clearing, reservoir), first, last)
+                    project(self._workspace, store, posted, first, last)
                     batches = self._taken(until) if time.monotonic() < until else []
         except StorageError as error:
             if error.code != "projections_busy":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+import duckdb
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
@@ -53,6 +56,12 @@ class Evaluated(Known):
     """The books at a cut: the relations of `projections.cuts`, and of `quality.windows`, on the connection."""
 
     store: ProjectionStore
+
+    def ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        """Run a query over the relations; `$effective_at` and `$time_zone` in it are those of the cut."""
+        own = {"effective_at": self.cut.effective_at, "time_zone": self.time_zone}
+        used = {name: value for name, value in own.items() if f"${name}" in query}  # DuckDB refuses others.
+        return self.store.connection.execute(query, {**used, **(parameters or {})})
 
     @property
     def has_business_days(self) -> bool:

@@ -10,19 +10,20 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from clearwell.application.cutting import CutRequest, Known, books_at, known_at
+from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at, known_at
 from clearwell.application.reading import reading
+from clearwell.application.scoring import period_named, tree_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
 from clearwell.quality.dialects import Dialect, statement
 from clearwell.quality.due import business_windows, fixed_windows
-from clearwell.quality.metrics import Metric, Scope, Sections, relation
+from clearwell.quality.metrics import METRICS, Metric, Scope, Sections, relation
 from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import has_business_days
 from clearwell.values.cuts import Cut
-from clearwell.values.periods import KINDS, Span, micros, parse_period
+from clearwell.values.periods import KINDS, Span, micros
 
 
 @dataclass(frozen=True)
@@ -55,30 +56,43 @@ def measure(workspace: Workspace, request: CutRequest, wanted: MeasureRequest) -
         return MeasureReport(measures.books.cut, span, measures.rows(wanted, span))
 
 
+@dataclass(frozen=True)
+class QualityReport:
+    """The cut, the period, the tree of scores, and the metrics behind it: rows as docs/guides/quality.md lists them."""
+
+    cut: Cut
+    period: Span
+    nodes: list[dict[str, Any]]
+    timeliness: list[dict[str, Any]]
+    clearing: list[dict[str, Any]]
+    aging: list[dict[str, Any]]
+
+
+def quality(workspace: Workspace, request: CutRequest, period: str = "month", engine: str = "duckdb") -> QualityReport:
+    """Scores and metrics of a period, all by one engine. Raises as `measure` does."""
+    with measuring(workspace, request, engine) as measures:
+        span = period_named(period, measures.books)
+        rows = {metric: measures.rows(MeasureRequest(metric), span) for metric in METRICS}
+        return QualityReport(measures.books.cut, span, tree_of(measures, span), **rows)
+
+
 @contextmanager
 def measuring(workspace: Workspace, request: CutRequest, engine: str) -> Iterator[Measures]:
     """What runs metrics at a cut. DuckDB asks the projections for episodes; another engine has the log alone."""
     if engine == "duckdb":
         with books_at(workspace, request) as books:
-            books.store.connection.execute(f"CREATE TEMP VIEW {relations.KEPT_EPISODES} AS {_KEPT}")
-            with reading(books.log):
-                running = workspace.engine(engine, _log_at(books), books.store.connection)
-                yield Measures(books, running, kept=True)
+            yield measures_on(workspace, books)
         return
     known = known_at(workspace, request)
     with closing(workspace.engine(engine, _log_at(known), None)) as running, reading(known.log):
         yield Measures(known, running, kept=False)
 
 
-def statement_behind(workspace: Workspace, request: CutRequest, wanted: MeasureRequest, dialect: Dialect) -> str:
-    """The statement that gives the sums of a metric in another system, from the log alone (`quality.dialects`).
-
-    Its rows are those of `metrics.relation`: periods of sections are still quarters of an hour.
-    """
-    known = known_at(workspace, request)
-    with closing(workspace.engine("duckdb", _log_at(known), None)) as running, reading(known.log):
-        measures = Measures(known, running, kept=False)
-        return measures.statement(wanted, period_named(wanted.period, known), dialect)
+def measures_on(workspace: Workspace, books: Evaluated) -> Measures:
+    """What runs metrics by DuckDB, on the books of a cut, as long as these are open."""
+    books.store.connection.execute(f"CREATE TEMP VIEW {relations.KEPT_EPISODES} AS {_KEPT}")
+    with reading(books.log):
+        return Measures(books, workspace.engine("duckdb", _log_at(books), books.store.connection), kept=True)
 
 
 _KEPT = " UNION ALL ".join(
@@ -105,7 +119,8 @@ class Measures:
 
     def frame(self, metric: Metric, span: Span, wanted: Sections) -> pl.DataFrame:
         """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
-        return _as_frame(self._engine.run(relation(metric, self.scope, span, wanted), self._tables(metric)))
+        with reading(self.books.log):
+            return _as_frame(self._engine.run(relation(metric, self.scope, span, wanted), self._tables(metric)))
 
     def statement(self, wanted: MeasureRequest, span: Span, dialect: Dialect) -> str:
         """What gives the rows of `frame` in another system."""
@@ -153,18 +168,10 @@ class Measures:
             raise UsageError("section_unknown", f"{wanted.metric} has no {found}")
         return Sections(
             property_name=names[0] if names else None,
-            producers="producer" in wanted.by,
+            producers=wanted.metric == "timeliness" and (not wanted.by or "producer" in wanted.by),
             quarters=any(name in KINDS for name in wanted.by),
             most=wanted.most,
         )
-
-
-def period_named(text: str, books: Known) -> Span:
-    """The period that the user means. Raises UsageError."""
-    try:
-        return parse_period(text, books.cut.effective_at, books.time_zone)
-    except ValueError as error:
-        raise UsageError("period_unreadable", f"--period: {error}") from error
 
 
 def _log_at(books: Known) -> LogAtCut:

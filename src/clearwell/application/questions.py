@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from clearwell.application.cutting import CutRequest, Evaluated, books_at
+from clearwell.application.cutting import CutRequest, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import AccountType, Model
@@ -87,9 +87,9 @@ def status(workspace: Workspace, request: CutRequest) -> StatusReport:
     """Per flow and account type: open, in flight, overdue, and the share cleared, at a cut."""
     with books_at(workspace, request) as books:
         business_days = books.has_business_days
-        hours = _ask(books, clearing.uncertain_hours(business_days)).fetchall()
+        hours = books.ask(clearing.uncertain_hours(business_days)).fetchall()
         uncertain = [clearing.Uncertain(*row) for row in hours]
-        return StatusReport(books.cut, _rows(_ask(books, clearing.status(uncertain, business_days))))
+        return StatusReport(books.cut, _rows(books.ask(clearing.status(uncertain, business_days))))
 
 
 def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter) -> OpenReport:
@@ -108,8 +108,8 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
             total, hour = _one(books.store.connection.execute(summed, {**parameters, "limit": wanted.limit}))
             within = f"AND opened_at < TIMESTAMPTZ '{stored_hour(hour + 1)}'" if hour is not None else ""
         else:
-            (total,), within = _one(_ask(books, f"SELECT count(*) FROM ({query})", parameters)), ""
-        rows = _ask(books, f"{query} {within} ORDER BY {SORTS[wanted.sort]}{limit}", parameters)
+            (total,), within = _one(books.ask(f"SELECT count(*) FROM ({query})", parameters)), ""
+        rows = books.ask(f"{query} {within} ORDER BY {SORTS[wanted.sort]}{limit}", parameters)
         accounts = [_open_account(books.model, row) for row in rows.fetchall()]
         owners = {item.name: item.owner for item in books.model.account_types.values()}
         return OpenReport(books.cut, accounts, int(total or 0), owners)
@@ -247,12 +247,6 @@ def _one(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...]:
     row = result.fetchone()
     assert row is not None
     return row
-
-
-def _ask(books: Evaluated, query: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
-    own = {"effective_at": books.cut.effective_at, "time_zone": books.time_zone}
-    used = {name: value for name, value in own.items() if f"${name}" in query}  # DuckDB refuses others.
-    return books.store.connection.execute(query, {**used, **(parameters or {})})
 
 
 def _rows(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

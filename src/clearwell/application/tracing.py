@@ -16,7 +16,7 @@ from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import AccountReference, AccountType, EventType, Model, PropertyValue
 from clearwell.ledger.fold import EPISODE_SCHEMA, fold
-from clearwell.ledger.posting import account_key_expression, post
+from clearwell.ledger.posting import account_key_expression, entries_of
 from clearwell.ledger.views import quoted_name, quoted_text
 from clearwell.log.search import Alternative, Condition, found_by
 from clearwell.values import columns
@@ -194,8 +194,7 @@ def _touches(models: Mapping[str, Model], accounts: set[tuple[str, str]]) -> lis
 def _entries(books: Known, found: pl.DataFrame) -> pl.DataFrame:
     if found.is_empty():
         return pl.DataFrame(schema={"sequence": pl.Int64, "account_type": pl.String, "account": pl.String})
-    posted = post(found.drop("step"), books.models)
-    return pl.concat([posted.clearing, posted.reservoir]).sort("sequence", "entry_index")
+    return pl.concat(entries_of(found.drop("step"), books.models)).sort("sequence", "entry_index")
 
 
 def _clearing_accounts(books: Known, found: pl.DataFrame) -> set[tuple[str, str]]:

@@ -44,6 +44,8 @@ _SUMS = "SELECT count(*), sum(hash(t)::HUGEINT), bit_xor(hash(t)) FROM {} AS t"
 
 _OF_ACCOUNT = "concat(account_type, '{', replace(account, chr(31), ', '), '} ', currency, ' ', balance::HUGEINT)"
 _OF_HOUR = "concat(account_type, ' ', currency, ', opened ', to_timestamp(opened_hour * 3600))"
+_OF_QUARTER = "concat(event_type, ' ', currency, ', recorded ', to_timestamp(quarter * 900))"
+_NAMED = {"episode_hours": _OF_HOUR, "event_sums": _OF_QUARTER}
 """How a row is called in a fault."""
 
 
@@ -162,10 +164,8 @@ class _Refolding:
         return self.is_whole and self._last == sequence
 
     def _fold(self) -> None:
-        clearing = pl.concat([item.clearing for item in self._held], rechunk=True)
-        reservoir = pl.concat([item.reservoir for item in self._held], rechunk=True)
-        self._held = []
-        self._store.apply(Posted(clearing, reservoir), self._first, self._last)
+        held, self._held = self._held, []
+        self._store.apply(Posted.joined(held), self._first, self._last)
         self._first = self._last + 1
 
 
@@ -335,7 +335,7 @@ def _differences(
     connection: duckdb.DuckDBPyConnection, present: str, wanted: str, expected: str, found: str
 ) -> Iterator[Fault]:
     table = wanted.removeprefix("fresh_")
-    named = _OF_HOUR if table == "episode_hours" else _OF_ACCOUNT
+    named = _NAMED.get(table, _OF_ACCOUNT)
     rows = connection.execute(
         f"SELECT {named} FROM (SELECT * FROM {wanted} EXCEPT ALL SELECT * FROM {present}) LIMIT {_SHOWN}"
     ).fetchall()

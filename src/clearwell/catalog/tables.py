@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
 
@@ -119,3 +131,34 @@ quarantine = Table(
     Column("seen_count", Integer, nullable=False),
     Index("quarantine_by_state", "state", "number"),
 )
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("period_kind", String(8), nullable=False),
+    Column("period", String(16), nullable=False),
+    Column("effective_at", String(32), nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("evaluated_at", String(32), nullable=False),
+    UniqueConstraint("period_kind", "period", "effective_at", "recorded_at", name="evaluations_of_a_cut"),
+)
+"""One row per period and cut whose scores were evaluated and kept."""
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("evaluation", Integer, ForeignKey("evaluations.number"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("node", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("parent", Text, nullable=False),
+    Column("currency", String(16), nullable=False),
+    Column("total_money", Text, nullable=False),
+    Column("uncleared_money", Text, nullable=False),
+    Column("late_money", Text, nullable=False),
+    Column("missing_money", Text, nullable=False),
+    Column("missing_estimated", Boolean, nullable=False),
+)
+"""The nodes of an evaluation, in order. Money is decimal digits, for it may not fit in 64 bits."""

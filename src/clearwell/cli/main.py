@@ -14,7 +14,19 @@ import traceback
 import typer
 
 from clearwell import __version__
-from clearwell.cli import backups, demo, events, evidence, models, personal, proof, quarantine, questions, simulation
+from clearwell.cli import (
+    backups,
+    demo,
+    events,
+    evidence,
+    models,
+    personal,
+    proof,
+    quality,
+    quarantine,
+    questions,
+    simulation,
+)
 from clearwell.errors import ClearwellError, DataError, UsageError
 
 _ALLOCATIONS = 100_000
@@ -34,6 +46,7 @@ app = typer.Typer(
 models.add_to(app)
 events.add_to(app)
 questions.add_to(app)
+quality.add_to(app)
 app.add_typer(quarantine.app, name="quarantine")
 personal.add_to(app)
 proof.add_to(app)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from clearwell.flows.model import AccountReference, EventType, Model, PropertyValue
+from clearwell.ledger.sums import event_sums, joined_sums
 from clearwell.values import columns
 from clearwell.values.accounts import SEPARATOR
 from clearwell.values.times import INSTANT
@@ -33,16 +34,30 @@ ENTRY_SCHEMA = pl.Schema(
 """Entries: `entry_index` is twice the move's number in its event type, plus one at the `to` side. Log order is
 (`sequence`, `entry_index`)."""
 
-NOT_POSTED = ("id", "producer", "occurred_at", "flow", columns.OTHER_PROPERTIES)
+NOT_POSTED = ("id", "producer", "flow", columns.OTHER_PROPERTIES)
+"""Columns of events that `post` does not need."""
+
+NOT_ENTERED = (*NOT_POSTED, "occurred_at")
 """Columns of events that no entry needs."""
 
 
 @dataclass(frozen=True)
 class Posted:
-    """The entries of a batch, apart by the kind of their accounts. Both frames have `ENTRY_SCHEMA`, in no order."""
+    """The entries of a batch, apart by the kind of their accounts, and what its events moved.
+
+    Both frames of entries have `ENTRY_SCHEMA`; `sums` is as `sums.event_sums` gives it. All are in no order.
+    """
 
     clearing: pl.DataFrame
     reservoir: pl.DataFrame
+    sums: pl.DataFrame
+
+    @classmethod
+    def joined(cls, batches: Sequence[Posted]) -> Posted:
+        """Several batches as one."""
+        clearing = pl.concat([item.clearing for item in batches], rechunk=True)
+        reservoir = pl.concat([item.reservoir for item in batches], rechunk=True)
+        return cls(clearing, reservoir, joined_sums([item.sums for item in batches]))
 
     @property
     def entry_count(self) -> int:
@@ -59,11 +74,20 @@ class Posted:
         return dict(sums.iter_rows())
 
 
-def post(events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str] | None = None) -> Posted:
-    """The entries of `events`, which have `sequence`, `recorded_at` and `model_version` beside an event's columns.
+def post(events: pl.DataFrame, models: Mapping[str, Model]) -> Posted:
+    """What becomes of `events`, which have `sequence`, `recorded_at` and `model_version` beside an event's columns.
 
-    `models` holds every version that occurs. With `only`, entries of other account types are left out. An event that
-    its model cannot post is our mistake, and fails loudly.
+    `models` holds every version that occurs. An event that its model cannot post is our mistake, and fails loudly.
+    """
+    return Posted(*entries_of(events, models), event_sums(events, models))
+
+
+def entries_of(
+    events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str] | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The entries of `events` at clearing accounts and at reservoirs. With `only`, those of other types are left out.
+
+    Nothing of `NOT_ENTERED` is needed.
     """
     empty = pl.LazyFrame(schema=ENTRY_SCHEMA)
     parts: dict[str, list[pl.LazyFrame]] = {"clearing": [empty], "reservoir": [empty]}
@@ -71,7 +95,7 @@ def post(events: pl.DataFrame, models: Mapping[str, Model], only: Collection[str
         model = models[str(version)]
         _post_type(part, model.event_types[str(name)], model, parts, only)
     clearing, reservoir = pl.collect_all([pl.concat(parts["clearing"]), pl.concat(parts["reservoir"])])
-    return Posted(clearing.rechunk(), reservoir.rechunk())
+    return clearing.rechunk(), reservoir.rechunk()
 
 
 def touching(accounts: pl.DataFrame, models: Mapping[str, Model]) -> pl.Expr:

@@ -14,7 +14,7 @@ import polars as pl
 
 from clearwell.flows.model import Model
 from clearwell.ledger.fold import EPISODE_SCHEMA, RESERVOIR_EPOCH_EVENTS, Folded, fold, fold_reservoirs
-from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, NOT_POSTED, post, touching
+from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, NOT_ENTERED, entries_of, touching
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import TABLES, ProjectionStore
 from clearwell.values.cuts import Cut
@@ -98,8 +98,7 @@ def evaluate_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Mod
     account, balance and entry_count only). `reservoir_totals_at` counts and sums the reservoirs that are not at zero
     per account type and currency.
     """
-    latest = store.latest_effective_at
-    if cut.sequence >= store.applied_sequence and (latest is None or cut.effective_at >= latest):
+    if is_present(store, cut):
         for name, table in ((OPEN_AT, 0), (EPISODES_AT, 1), (HOURS_AT, 2), (RESERVOIRS_AT, 3)):
             query = f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {store.table(TABLES[table])}"
             store.connection.execute(query)
@@ -110,6 +109,12 @@ def evaluate_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Mod
         _evaluate_reservoirs(store, log, models, cut)
         totals = f"SELECT account_type, currency, {_TOTALS} FROM {RESERVOIRS_AT} GROUP BY ALL"
     store.connection.execute(f"CREATE OR REPLACE TEMP VIEW {RESERVOIR_TOTALS_AT} AS {totals}")
+
+
+def is_present(store: ProjectionStore, cut: Cut) -> bool:
+    """Whether the cut has everything that the store has applied, so that its tables say what was so at the cut."""
+    latest = store.latest_effective_at
+    return cut.sequence >= store.applied_sequence and (latest is None or cut.effective_at >= latest)
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ def _folded_again(log: LogReader, models: Mapping[str, Model], cut: Cut, account
     condition = touching(accounts, models)
     parts = [pl.DataFrame(schema=ENTRY_SCHEMA)]
     for file in log.covering(first, cut.sequence):
-        entries = post(log.matching(file, condition), models, only).clearing
+        entries = entries_of(log.matching(file, condition), models, only)[0]
         counted = entries.filter(pl.col("effective_at") <= cut.effective_at, pl.col("sequence") <= cut.sequence)
         # One event may clear an episode and open the next, so the place within the event counts too.
         later = pl.col("sequence") > pl.col("first_sequence")
@@ -226,7 +231,7 @@ def _folded_again(log: LogReader, models: Mapping[str, Model], cut: Cut, account
 
 def _evaluate_reservoirs(store: ProjectionStore, log: LogReader, models: Mapping[str, Model], cut: Cut) -> None:
     """Take off the reservoirs what came after the cut: by epoch, and where one straddles it, by its entries."""
-    reservoirs, epochs = (store.table(name) for name in TABLES[3:])
+    reservoirs, epochs = (store.table(name) for name in TABLES[3:5])
     rows = _Rows(f"TIMESTAMPTZ '{stored_text(cut.effective_at)}'", int(cut.sequence))
     begun = f"span_from <= {rows.effective_at} AND epoch * {RESERVOIR_EPOCH_EVENTS} < {rows.sequence}"
     straddling = _frame(store, f"SELECT epoch, {_NAMES} FROM ({rows.beyond(epochs, also=begun)})", _EPOCHS_SCHEMA)
@@ -246,7 +251,7 @@ def _reservoir_entries(
         last = min(first + RESERVOIR_EPOCH_EVENTS - 1, cut.sequence)
         for file in log.covering(first, last):
             within = log.scan(file).filter(pl.col("sequence").is_between(first, last))
-            yield post(log.collected(file, within.drop(*NOT_POSTED, strict=False)), models).reservoir
+            yield entries_of(log.collected(file, within.drop(*NOT_ENTERED, strict=False)), models)[1]
 
 
 def _frame(store: ProjectionStore, query: str, schema: pl.Schema) -> pl.DataFrame:

@@ -30,6 +30,7 @@ from clearwell.ledger.fold import (
     over_epochs,
 )
 from clearwell.ledger.posting import Posted
+from clearwell.ledger.sums import EVENT_SUMS_SCHEMA
 from clearwell.ledger.views import quoted_text
 from clearwell.projections.attaching import ATTACHED, MEMORY, Reading
 from clearwell.values.deferred import Deferred
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
 else:
     np = Deferred("numpy")
 
-FORMAT = 5
+FORMAT = 6
 """Goes up when the tables change; a file of another format is rebuilt."""
 
-TABLES = ("open_accounts", "episodes", "episode_hours", "reservoirs", "reservoir_epochs")
-"""What is projected; the table `progress` says how far. All but the hours are views, which put names in the place of
-codes: of `single_entries` and `several_entries`, which are the accounts that one entry keeps open and the others, of
-`cleared_episodes`, `reservoir_sums` and `epoch_sums`."""
+TABLES = ("open_accounts", "episodes", "episode_hours", "reservoirs", "reservoir_epochs", "event_sums")
+"""What is projected; the table `progress` says how far. All but the hours and the sums of events are views, which put
+names in the place of codes: of `single_entries` and `several_entries`, which are the accounts that one entry keeps open
+and the others, of `cleared_episodes`, `reservoir_sums` and `epoch_sums`."""
 
 _REFUSED_BY_THE_DISK = ("no space left", "could not write", "permission denied", "read-only file system")
 """What DuckDB says when a sound file cannot be opened."""
@@ -76,6 +77,7 @@ _PLAIN = {
     "cleared_episodes": ("turnover",),
     "episode_hours": ("open_money", "open_due_money", "cleared_money"),
     "reservoir_sums": ("balance",),
+    "event_sums": ("money", "judged_money", "late_money"),
 }
 """The columns that are not compressed."""
 
@@ -148,6 +150,15 @@ WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
 
+_ADD_TO_EVENT_SUMS = f"""
+MERGE INTO event_sums AS target USING changes AS change
+ON (target.event_type = change.event_type AND target.currency = change.currency AND target.quarter = change.quarter)
+WHEN MATCHED THEN UPDATE SET
+    {", ".join(f"{name} = target.{name} + change.{name}" for name in list(EVENT_SUMS_SCHEMA)[3:])}
+WHEN NOT MATCHED THEN INSERT BY NAME
+"""
+
+
 class ProjectionStore:
     """The projections of one log. Opening a missing, older or foreign file, to write, gives empty tables."""
 
@@ -216,6 +227,7 @@ class ProjectionStore:
             "episode_hours": _HOURS_SCHEMA,
             "reservoir_sums": {name: dtype for name, dtype in _EPOCH_SCHEMA.items() if name != "epoch"},
             "epoch_sums": _EPOCH_SCHEMA,
+            "event_sums": EVENT_SUMS_SCHEMA,
         }
         with self._transaction():
             for kind in ("view", "table"):
@@ -255,6 +267,7 @@ class ProjectionStore:
             self._execute(_ADD_TO_RESERVOIRS, over_epochs(sums))
             earliest = (first_sequence - 1) // RESERVOIR_EPOCH_EVENTS  # The others need not be looked at.
             self._execute(_ADD_TO_EPOCHS.format(earliest=earliest), sums)
+            self._execute(_ADD_TO_EVENT_SUMS, posted.sums)
             latest = [frame["effective_at"].max() for frame in (posted.clearing, posted.reservoir)]
             self.connection.execute(
                 "UPDATE progress SET applied_sequence = ?, latest_effective_at = greatest(latest_effective_at, ?, ?)",

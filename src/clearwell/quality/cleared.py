@@ -13,7 +13,7 @@ from ibis.expr.types import IntegerValue, Table
 from clearwell.quality.relations import MONEY, whole_steps
 from clearwell.values.periods import Span
 
-BUSINESS_WINDOWS = "business_windows"
+BUSINESS_WINDOWS = "due_windows"
 """The relation that says, for windows of business days, how long after its opening an episode is due.
 
 `account_type`, `day` (since 1970, in UTC), `from_us` and `until_us` of opening, and `window_us`; each instant of a day

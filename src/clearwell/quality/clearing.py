@@ -172,7 +172,7 @@ def status(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
             CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END AS due_money,
             CASE WHEN due THEN open_count + cleared_count ELSE 0 END AS due_count
         FROM hours
-        {"".join(map(_one_by_one, uncertain))}
+        {"".join(f" UNION ALL SELECT {_PARTS} FROM ({_one_by_one(it)})" for it in uncertain)}
     ),
     sums AS (
         SELECT account_type, currency, sum(open_count) AS open_count, sum(open_money) AS open_money,
@@ -195,6 +195,9 @@ def status(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
     """
 
 
+_PARTS = "account_type, currency, 0, 0, overdue_count, overdue_money, due_money, due_count"
+
+
 def _any_of(uncertain: Collection[Uncertain]) -> str:
     return " OR ".join(
         ["false"]
@@ -203,6 +206,31 @@ def _any_of(uncertain: Collection[Uncertain]) -> str:
             for it in uncertain
         ]
     )
+
+
+def all_hours() -> str:
+    """The fields of `Uncertain` for every account type and all hours in which an episode opened."""
+    return """
+    SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds)
+    FROM hours_at JOIN windows USING (account_type) GROUP BY account_type
+    """
+
+
+def due_by_quarter(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
+    """What was due and what is overdue, per account type, currency and quarter of an hour in which an episode opened.
+
+    Quarters count from 1970. What opened in hours that are not `uncertain` is told of their first quarter.
+    """
+    return f"""
+    SELECT account_type, currency, opened_hour * 4 AS quarter,
+        sum(CASE WHEN due THEN open_count ELSE 0 END)::HUGEINT AS overdue_count,
+        sum(CASE WHEN due THEN open_money ELSE 0 END)::HUGEINT AS overdue_money,
+        sum(CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END)::HUGEINT AS due_money,
+        sum(CASE WHEN due THEN open_count + cleared_count ELSE 0 END)::HUGEINT AS due_count
+    FROM ({hours_with_due(business_days)})
+    WHERE NOT ({_any_of(uncertain)}) AND open_count + cleared_count > 0 GROUP BY ALL
+    {"".join(f" UNION ALL {_one_by_one(it)}" for it in uncertain)}
+    """
 
 
 def _one_by_one(it: Uncertain) -> str:
@@ -218,9 +246,13 @@ def _one_by_one(it: Uncertain) -> str:
         open_now, cleared, opened_at = "open_at", "episodes_at", "opened_effective_at"
         is_due = f"opened_effective_at <= $effective_at - to_seconds({it.window_seconds})"
     is_one = f"account_type = {quoted_text(it.account_type)} AND {opened_at} >= {start} AND {opened_at} < {end}"
+    quarter = f"epoch_us({opened_at}) // 900000000"
     return f"""
-        UNION ALL SELECT account_type, currency, 0, 0, count(*), sum(abs(balance)),
-            sum(greatest(turnover, turnover - balance)), count(*)
-        FROM {open_now} WHERE {is_one} AND {is_due} GROUP BY ALL
-        UNION ALL SELECT account_type, currency, 0, 0, 0, 0, sum(turnover), count(*)
-        FROM {cleared} WHERE {is_one} AND {is_due} GROUP BY ALL"""
+        SELECT account_type, currency, {quarter} AS quarter, count(*) FILTER ({is_due}) AS overdue_count,
+            coalesce(sum(abs(balance)) FILTER ({is_due}), 0) AS overdue_money,
+            coalesce(sum(greatest(turnover, turnover - balance)) FILTER ({is_due}), 0) AS due_money,
+            count(*) FILTER ({is_due}) AS due_count
+        FROM {open_now} WHERE {is_one} GROUP BY ALL
+        UNION ALL SELECT account_type, currency, {quarter}, 0, 0, coalesce(sum(turnover) FILTER ({is_due}), 0),
+            count(*) FILTER ({is_due})
+        FROM {cleared} WHERE {is_one} GROUP BY ALL"""

@@ -21,21 +21,35 @@ _BUCKET, _VALUE = "bucket", "value"
 
 @dataclass(frozen=True)
 class Subjects:
-    """The flow and the team of every event type and account type that a model ever had, as the newest one says."""
+    """Whose everything is: the flow of each event type, flow and owner of each account type, the owner of each flow.
 
-    events: Mapping[str, tuple[str, str]]
+    As the newest model up to the cut says that has it.
+    """
+
+    events: Mapping[str, str]
     accounts: Mapping[str, tuple[str, str]]
+    flows: Mapping[str, str]
 
     @classmethod
     def of(cls, models: Mapping[str, Model], model: Model) -> Subjects:
-        """Those of all `models`; `model` is the one whose word counts."""
-        events: dict[str, tuple[str, str]] = {}
+        """Those of `models`, by version and the oldest first, up to the `model` of the cut."""
+        versions = list(models)
+        earlier = [models[version] for version in versions[: versions.index(model.version)]]
+        events: dict[str, str] = {}
         accounts: dict[str, tuple[str, str]] = {}
-        for known in (*models.values(), model):
+        flows: dict[str, str] = {}
+        for known in (*earlier, model):
             accounts |= {name: (item.flow, item.owner) for name, item in known.account_types.items()}
-            owners = {flow.name: flow.owner for flow in known.flows}
-            events |= {name: (item.flow, owners[item.flow]) for name, item in known.event_types.items()}
-        return cls(events, accounts)
+            events |= {name: item.flow for name, item in known.event_types.items()}
+            flows |= {flow.name: flow.owner for flow in known.flows}
+        return cls(events, accounts, flows)
+
+    def owners(self, subject: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Flow and owner by the names of a subject, `event_type` or `account_type`."""
+        if subject == "event_type":
+            return dict(self.events), {name: self.flows[flow] for name, flow in self.events.items()}
+        flows = {name: flow for name, (flow, _owner) in self.accounts.items()}
+        return flows, {name: owner for name, (_flow, owner) in self.accounts.items()}
 
 
 def summed(frame: pl.DataFrame) -> list[str]:
@@ -48,15 +62,14 @@ def rows(frame: pl.DataFrame, subjects: Subjects, by: Sequence[str], time_zone: 
 
     `frame` has the columns of `metrics.relation`. The rest of a property's values has `is_rest`, and comes last.
     """
-    is_events = "event_type" in frame.columns
-    subject, owners = ("event_type", subjects.events) if is_events else ("account_type", subjects.accounts)
-    flows = {name: flow for name, (flow, _owner) in owners.items()}
-    teams = {name: owner for name, (_flow, owner) in owners.items()}
+    subject = "event_type" if "event_type" in frame.columns else "account_type"
+    flows, owners = subjects.owners(subject)
     own = pl.col(subject)
     frame = frame.with_columns(
-        flow=own.replace_strict(flows, return_dtype=pl.String), owner=own.replace_strict(teams, return_dtype=pl.String)
+        flow=own.replace_strict(flows, return_dtype=pl.String), owner=own.replace_strict(owners, return_dtype=pl.String)
     )
-    names = [name for name in by or (subject, "flow", "owner") if name in (*BY_MODEL, *KINDS)]
+    usual = [name for name in (subject, "producer", "flow", "owner") if name in frame.columns]
+    names = [name for name in by or usual if name in (*BY_MODEL, *KINDS)]
     frame = frame.with_columns(_period(frame, kind, time_zone) for kind in names if kind in KINDS)
     if _VALUE in frame.columns:
         names += ["is_rest", _VALUE]

@@ -72,14 +72,15 @@ def tree(subjects: Subjects, measured: Measured) -> list[dict[str, Any]]:
     flows: dict[tuple[str, str, str], Sums] = defaultdict(Sums)
     leaves: dict[tuple[str, str, str, str], Sums] = defaultdict(Sums)
     for row in measured.moved:
-        flow, team = subjects.events[row["event_type"]]
-        flows[team, flow, row["currency"]].add(Sums(row["money"], 0, row["late_money"]))
+        flow = subjects.events[row["event_type"]]
+        flows[subjects.flows[flow], flow, row["currency"]].add(Sums(row["money"], 0, row["late_money"]))
     for row in measured.missing:
-        flow, team = subjects.events[row["event_type"]]
+        flow = subjects.events[row["event_type"]]
         lost = Sums(row["money"], 0, 0, row["money"], bool(row["estimated"]))
-        flows[team, flow, row["currency"]].add(lost)
+        flows[subjects.flows[flow], flow, row["currency"]].add(lost)
     for row in measured.cleared:
-        flow, team = subjects.accounts[row["account_type"]]
+        flow, _owner = subjects.accounts[row["account_type"]]
+        team = subjects.flows[flow]
         flows[team, flow, row["currency"]].add(Sums(uncleared_money=row["overdue_money"]))
         own = Sums(row["due_money"], row["overdue_money"])
         leaves[team, flow, row["account_type"], row["currency"]].add(own)
@@ -112,5 +113,5 @@ def _row(node: NodeKind, name: str, parent: str, currency: str, sums: Sums) -> d
         "currency": currency,
         **{item: getattr(sums, item) for item in _SUMS},
         "missing_estimated": sums.missing_estimated,
-        "score": sums.score,
+        "score": None if sums.score is None else float(sums.score),
     }

@@ -7,6 +7,7 @@ months begin at midnight, or where a change of clocks skips it, at the first ins
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
@@ -51,8 +52,11 @@ def parse_period(text: str, at: datetime, time_zone: str) -> Span:
 
     Raises ValueError that says what was expected.
     """
-    if text in KINDS:
-        return period_of(text, at, time_zone)
+    return period_of(text, at, time_zone) if text in KINDS else parse_named(text, time_zone)
+
+
+def parse_named(text: str, time_zone: str) -> Span:
+    """The month, week, day or hour of this name. Raises ValueError that says what was expected."""
     for form, kind in _FORMS:
         if form.fullmatch(text):
             try:
@@ -86,14 +90,13 @@ def before(span: Span, time_zone: str) -> Span | None:
     return period_of(span.kind, instant(span.start_us - 1), time_zone)
 
 
-def spans(kind: PeriodKind, first: datetime, last: datetime, time_zone: str) -> list[Span]:
+def following(kind: PeriodKind, first: datetime, last: datetime, time_zone: str) -> Iterator[Span]:
     """The periods of a kind from the one that holds `first` to the one that holds `last`, in order."""
     span = period_of(kind, first, time_zone)
-    found = [span]
+    yield span
     while span.end_us is not None and span.end_us <= micros(last):
         span = period_of(kind, instant(span.end_us), time_zone)
-        found.append(span)
-    return found
+        yield span
 
 
 def micros(at: datetime) -> int:

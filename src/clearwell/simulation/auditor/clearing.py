@@ -19,7 +19,7 @@ CLEARING_BY = ("flow", "account_type", "owner", "currency")
 LIMITS = (timedelta(hours=1), *(timedelta(days=days) for days in (1, 7, 30, 90)))
 """The upper limits of the usual buckets of aging."""
 
-BEYOND = "beyond"
+BEYOND = "more"
 """The bucket of what is past due longer than the last limit."""
 
 

@@ -36,19 +36,18 @@ ALL_TIME = Period("all", None, None)
 def period_of(kind: PeriodKind, instant: datetime, time_zone: str) -> Period:
     """The period of this kind in which an instant (aware) lies, by the clocks of a zone. Weeks begin on Monday.
 
-    A period begins when the clocks show its first time for the first time, and ends where the next one begins. So an
-    hour that comes twice is one period of two hours, and where a first time is skipped, the offset before the change
-    counts.
+    A period begins when the clocks show its first time, and ends where the next one begins. Where that time comes
+    twice, a day begins at the first of the two, and an hour at each; where it is skipped, at the change of the clocks.
     """
     if kind == "all":
         return ALL_TIME
     zone = ZoneInfo(time_zone)
     label = _truncated(kind, instant.astimezone(zone).replace(tzinfo=None, fold=0))
-    while _begin(label, zone) > instant:
-        label = _truncated(kind, label - timedelta(microseconds=1))
-    while _begin(_following(kind, label), zone) <= instant:
-        label = _following(kind, label)
-    return Period(kind, _begin(label, zone), _begin(_following(kind, label), zone))
+    labels = [_truncated(kind, label - timedelta(microseconds=1)), label, _following(kind, label)]
+    labels.append(_following(kind, labels[-1]))
+    begins = {begin for item in labels for begin in _begins(kind, item, zone)}
+    start = max(begin for begin in begins if begin <= instant)
+    return Period(kind, start, min(begin for begin in begins if begin > instant))
 
 
 def periods_between(kind: PeriodKind, first: datetime, last: datetime, time_zone: str) -> Iterator[Period]:
@@ -60,8 +59,18 @@ def periods_between(kind: PeriodKind, first: datetime, last: datetime, time_zone
         yield period
 
 
-def _begin(label: datetime, zone: ZoneInfo) -> datetime:
-    return label.replace(tzinfo=zone).astimezone(UTC)
+def _begins(kind: PeriodKind, label: datetime, zone: ZoneInfo) -> list[datetime]:
+    """When the clocks show the first time of a period: once or, for an hour, twice."""
+    first, second = sorted(label.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first.astimezone(zone).replace(tzinfo=None, fold=0) == label:
+        return [first, second] if kind == "hour" else [first]
+    while second - first > timedelta(microseconds=1):  # Skipped: the clocks change between the two.
+        middle = first + (second - first) / 2
+        if middle.astimezone(zone).utcoffset() == first.astimezone(zone).utcoffset():
+            first = middle
+        else:
+            second = middle
+    return [second]
 
 
 def _truncated(kind: PeriodKind, local: datetime) -> datetime:

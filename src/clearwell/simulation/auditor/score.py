@@ -63,7 +63,7 @@ def _uncleared(books: Books, period: Period) -> list[Finding]:
 def _late(books: Books, period: Period) -> list[Finding]:
     found = []
     for item in arrivals(books, period):
-        if item.currency is not None and is_late(item.recorded):
+        if is_late(item.recorded):
             event = item.recorded.event
             subject = f"{item.recorded.event_type.producer}/{event.id}"
             flow = books.event_type(event.type).flow
@@ -107,8 +107,8 @@ class _Sums:
         self.attributed += other.attributed
 
 
-_Node = tuple[str, str, str | None, str]
-"""The kind of a node, its name, the name of the node above, and the currency."""
+_Node = tuple[str, str, str, str]
+"""The kind of a node, its name, the name of the node above (empty above the company), and the currency."""
 
 
 def node_rows(books: Books, period: Period = ALL_TIME, completeness: Sequence[Completeness] = ()) -> list[Row]:
@@ -154,9 +154,8 @@ def _tree(books: Books, period: Period, found: Sequence[Finding], causes: Mappin
         account_types[row["flow"], row["account_type"], row["currency"]] = _Sums(total=row["due_money"])
         flows.setdefault((row["flow"], row["currency"]), _Sums())
     for item in arrivals(books, period):
-        if item.currency is not None:
-            key = (books.event_type(item.recorded.event.type).flow, item.currency)
-            flows.setdefault(key, _Sums()).total += item.money
+        key = (books.event_type(item.recorded.event.type).flow, item.currency)
+        flows.setdefault(key, _Sums()).total += item.money
     for finding in found:
         lost = _sums_of(finding, causes)
         flows.setdefault((finding.flow, finding.currency), _Sums()).add(lost)
@@ -165,7 +164,7 @@ def _tree(books: Books, period: Period, found: Sequence[Finding], causes: Mappin
     tree: dict[_Node, _Sums] = {}
     for (flow, currency), own in flows.items():
         team = books.team(flow)
-        for node in ((COMPANY, COMPANY, None), ("team", team, COMPANY), ("flow", flow, team)):
+        for node in ((COMPANY, COMPANY, ""), ("team", team, COMPANY), ("flow", flow, team)):
             tree.setdefault((*node, currency), _Sums()).add(own)
     for (flow, name, currency), own in account_types.items():
         tree["account_type", name, flow, currency] = own

@@ -1,6 +1,6 @@
 """Timeliness: of the money and the events that were recorded in a period, the share that came by its deadline.
 
-An event counts once in each currency that it moved; one that moved nothing counts without a currency.
+An event counts once in each currency that it moved; one that moved nothing is in no row.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def is_late(recorded: Recorded) -> bool:
 
 @dataclass(frozen=True)
 class Arrival:
-    """An event in one of the currencies that it moved, with the money; the currency is None when it moved nothing."""
+    """An event in one of the currencies that it moved, with the money."""
 
     recorded: Recorded
-    currency: str | None
+    currency: str
     money: int
 
 
@@ -64,10 +64,7 @@ def arrivals(books: Books, period: Period) -> list[Arrival]:
     """The events of the cut that were recorded in the period, once for each currency."""
     found = []
     for recorded in events_of(books, period):
-        money = moved(recorded)
-        found += [Arrival(recorded, currency, amount) for currency, amount in money.items()]
-        if not money:
-            found.append(Arrival(recorded, None, 0))
+        found += [Arrival(recorded, currency, money) for currency, money in moved(recorded).items()]
     return found
 
 
@@ -104,7 +101,7 @@ def _mark(books: Books, item: Arrival, name: str) -> Any:
         case "owner":
             return books.team(declared.flow)
         case "producer":
-            return declared.producer
+            return item.recorded.event_type.producer
         case "currency":
             return item.currency
         case _:

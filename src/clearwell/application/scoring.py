@@ -1,0 +1,146 @@
+"""The score at a cut, of one period or of many: for the present from sums that are kept, else by the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+
+from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at
+from clearwell.application.workspace import Workspace
+from clearwell.errors import UsageError
+from clearwell.ledger.sums import QUARTER_US
+from clearwell.projections.cuts import is_present
+from clearwell.quality import clearing, score
+from clearwell.quality.rows import Subjects, summed
+from clearwell.values import periods
+from clearwell.values.cuts import Cut
+from clearwell.values.periods import Span
+
+if TYPE_CHECKING:
+    from clearwell.application.measuring import Measures
+
+_HOUR_US = 4 * QUARTER_US
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """The cut, the period, and the tree of scores: rows as docs/guides/quality.md lists them.
+
+    `before` is the tree of the period before, at the same cut; empty for all time.
+    """
+
+    cut: Cut
+    period: Span
+    nodes: list[dict[str, Any]]
+    before: list[dict[str, Any]]
+
+
+def scores(workspace: Workspace, request: CutRequest, period: str = "month", engine: str = "") -> ScoreReport:
+    """The scores of a period, and of the one before it.
+
+    With an engine, its name or address, that computes them from the log. Raises UsageError for a cut, a period or an
+    engine that cannot be, and when the ledger is empty.
+    """
+    with scoring_at(workspace, request, engine) as scoring:
+        known = scoring.known
+        span = period_named(period, known)
+        earlier = periods.before(span, known.time_zone)
+        nodes, *before = scoring.trees([span, *([earlier] if earlier else [])])
+        return ScoreReport(known.cut, span, nodes, before[0] if before else [])
+
+
+def period_named(text: str, known: Known) -> Span:
+    """The period that the user means. Raises UsageError."""
+    try:
+        return periods.parse_period(text, known.cut.effective_at, known.time_zone)
+    except ValueError as error:
+        raise UsageError("period_unreadable", f"--period: {error}") from error
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores at one cut, from what events moved and what was due, by quarter of an hour."""
+
+    known: Known
+    sums: Callable[[Sequence[Span]], tuple[pl.DataFrame, pl.DataFrame]]
+    """Both frames are in order of `quarter`."""
+
+    def trees(self, spans: Sequence[Span]) -> Iterator[list[dict[str, Any]]]:
+        """The tree of each of these periods, in turn."""
+        subjects = Subjects.of(self.known.models, self.known.model)
+        moved, due = self.sums(spans)
+        for span in spans:
+            yield score.tree(subjects, score.Measured(_rows(moved, span), _rows(due, span)))
+
+
+def tree_of(measures: Measures, span: Span) -> list[dict[str, Any]]:
+    """The tree of scores of a period, computed by the metrics."""
+    (nodes,) = Scoring(measures.books, lambda wanted: _measured(measures, wanted)).trees([span])
+    return nodes
+
+
+@contextmanager
+def scoring_at(workspace: Workspace, request: CutRequest, engine: str = "") -> Iterator[Scoring]:
+    """Scores at a cut: for the present from sums that are kept, for the past, or by an engine, from the metrics."""
+    if engine:
+        from clearwell.application.measuring import measuring  # Ibis takes a second.
+
+        with measuring(workspace, request, engine) as measures:
+            yield Scoring(measures.books, lambda spans: _measured(measures, spans))
+        return
+    with books_at(workspace, request) as books:
+        if is_present(books.store, books.cut):
+            yield Scoring(books, lambda spans: _kept(books, spans))
+        else:
+            from clearwell.application.measuring import measures_on
+
+            measures = measures_on(workspace, books)
+            yield Scoring(books, lambda spans: _measured(measures, spans))
+
+
+def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    from clearwell.quality.metrics import Sections
+
+    by_quarter, whole = Sections(quarters=True), _whole(spans)
+    moved, due = (measures.frame(metric, whole, by_quarter) for metric in ("timeliness", "clearing"))
+    return moved.sort("quarter"), due.sort("quarter")
+
+
+def _kept(books: Evaluated, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    business_days = books.has_business_days
+    found = books.ask(clearing.uncertain_hours(business_days)).fetchall()
+    uncertain = [clearing.Uncertain(*row) for row in found]
+    if any(edge % _HOUR_US for span in spans for edge in (span.start_us, span.end_us) if edge is not None):
+        # Where midnight is within an hour of UTC, sums by the hour do not tell what opened before it.
+        uncertain = [clearing.Uncertain(*row) for row in books.ask(clearing.all_hours()).fetchall()]
+    moved = books.ask(f"SELECT * FROM {books.store.table('event_sums')}")
+    return _in_order(moved), _in_order(books.ask(clearing.due_by_quarter(uncertain, business_days)))
+
+
+def _in_order(result: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    frame = pl.from_arrow(result.to_arrow_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.with_columns(pl.col(summed(frame)).cast(pl.Int128)).sort("quarter")
+
+
+def _whole(spans: Sequence[Span]) -> Span:
+    """The span from the first to the last."""
+    starts, ends = [item.start_us for item in spans], [item.end_us for item in spans]
+    first = None if None in starts else min(item for item in starts if item is not None)
+    last = None if None in ends else max(item for item in ends if item is not None)
+    return Span("all", "all", first, last)
+
+
+def _rows(frame: pl.DataFrame, span: Span) -> list[dict[str, Any]]:
+    """The rows of a period, summed over its quarters."""
+    subject, quarter = frame.columns[0], frame["quarter"]
+    if span.start_us is not None and span.end_us is not None:
+        first, last = (int(quarter.search_sorted(-(-edge // QUARTER_US))) for edge in (span.start_us, span.end_us))
+        frame = frame.slice(first, last - first)
+    sums = frame.group_by(subject, "currency").agg(pl.col(summed(frame)).sum())
+    return sums.sort(subject, "currency").to_dicts()

@@ -1,0 +1,73 @@
+"""Evaluated scores in the catalog: they are added, never changed, and each says the cut that it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from clearwell.catalog.tables import evaluations, scores
+
+_MONEY = ("total_money", "uncleared_money", "late_money", "missing_money")
+_FIELDS = ("node", "name", "parent", "currency", *_MONEY, "missing_estimated")
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Which period's scores were evaluated, at which cut, and when. Instants are as the catalog writes them."""
+
+    period_kind: str
+    period: str
+    effective_at: str
+    recorded_at: str
+    sequence: int
+    evaluated_at: str
+
+
+def add(connection: Connection, evaluated: Iterable[tuple[Evaluation, Sequence[Mapping[str, Any]]]]) -> int:
+    """Keep evaluations with their nodes, in order; returns how many were not kept before."""
+    added = 0
+    for evaluation, nodes in evaluated:
+        found = select(evaluations.c.number).where(
+            evaluations.c.period_kind == evaluation.period_kind,
+            evaluations.c.period == evaluation.period,
+            evaluations.c.effective_at == evaluation.effective_at,
+            evaluations.c.recorded_at == evaluation.recorded_at,
+        )
+        if connection.execute(found).first() is not None:
+            continue
+        number = connection.execute(insert(evaluations).returning(evaluations.c.number), evaluation.__dict__).scalar()
+        rows = [
+            {"evaluation": number, "position": position, **{name: node[name] for name in _FIELDS}}
+            | {name: str(node[name]) for name in _MONEY}
+            for position, node in enumerate(nodes)
+        ]
+        for start in range(0, len(rows), _AT_ONCE):
+            connection.execute(insert(scores), rows[start : start + _AT_ONCE])
+        added += 1
+    return added
+
+
+def newest(connection: Connection, period_kind: str) -> list[tuple[Evaluation, list[dict[str, Any]]]]:
+    """Of each period of a kind the evaluation of the newest cut, with its nodes, in order of period."""
+    chosen: dict[str, tuple[int, Evaluation]] = {}
+    ordered = (evaluations.c.recorded_at, evaluations.c.effective_at, evaluations.c.number)
+    for row in connection.execute(
+        select(evaluations).where(evaluations.c.period_kind == period_kind).order_by(*ordered)
+    ).mappings():
+        fields = dict(row)
+        chosen[row["period"]] = (fields.pop("number"), Evaluation(**fields))
+    return [
+        (evaluation, _nodes(connection, number))
+        for _period, (number, evaluation) in sorted(chosen.items(), key=lambda item: item[0])
+    ]
+
+
+def _nodes(connection: Connection, number: int) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(*(scores.c[name] for name in _FIELDS)).where(scores.c.evaluation == number).order_by(scores.c.position)
+    ).mappings()
+    return [{**row, **{name: int(row[name]) for name in _MONEY}} for row in rows]

@@ -1,0 +1,215 @@
+"""Quality: the tree of scores, the metrics behind it in cross-sections, and the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from clearwell.cli.options import HERE, AtOption, FormatOption, JsonOption, KnownAtOption, ProjectOption, chosen_format
+from clearwell.cli.output import meter, print_csv, print_json, print_table, shown_share
+from clearwell.cli.questions import cut_as_json, cut_text, shown_money
+from clearwell.cli.session import project as opened
+from clearwell.errors import UsageError
+
+if TYPE_CHECKING:
+    from clearwell.application.scoring import ScoreReport
+    from clearwell.application.workspace import Workspace
+    from clearwell.catalog.scores import Evaluation
+    from clearwell.values.periods import Span
+
+_INDENT = {"company": 0, "team": 1, "flow": 2, "account_type": 3}
+_NODE_FIELDS = (
+    "node", "name", "parent", "currency", "total_money", "uncleared_money", "late_money", "missing_money",
+    "missing_estimated", "score", "score_before",
+)  # fmt: skip
+_SHARES = ("timeliness", "clearing", "cleared_on_time")
+_TITLES = {"timeliness": "Timeliness", "clearing": "Clearing", "aging": "Aging of what is overdue"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command(epilog="Example: clearwell quality --period 2026-03 --metric timeliness --by owner --by day")(quality)
+    app.command(epilog="Example: clearwell evaluate --period day --since 2026-01-01")(evaluate)
+    app.command(epilog="Example: clearwell history --period day --node card_payments --currency EUR")(history)
+
+
+def quality(
+    project: ProjectOption = HERE,
+    period: Annotated[
+        str,
+        typer.Option(help="hour, day, week, month or all, as of the cut; or one, such as 2026-03 or 2026-W12."),
+    ] = "month",
+    metric: Annotated[
+        Literal["score", "timeliness", "clearing", "aging"], typer.Option(help="The score, or what is behind it.")
+    ] = "score",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tell a metric apart by flow, owner, event_type, account_type, producer, currency, a kind of period, "
+            "or a property; repeatable."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="So many values of a property; the rest is one.")] = 20,
+    engine: Annotated[
+        str, typer.Option(help="duckdb, to compute it all from the log. Default: from what is kept.")
+    ] = "",
+    at: AtOption = "",
+    known_at: KnownAtOption = "",
+    as_json: JsonOption = False,
+    form: FormatOption = "table",
+) -> None:
+    """How good the data is: the score of company, teams, flows and account types, and the money that lowers it."""
+    from clearwell.application.cutting import CutRequest
+
+    request, chosen = CutRequest(at, known_at), chosen_format(form, as_json=as_json)
+    if metric == "score":
+        if by:
+            raise UsageError("section_unknown", "--by tells a metric apart: name one with --metric")
+        from clearwell.application import scoring
+
+        with opened(project) as workspace:
+            _print_scores(workspace, scoring.scores(workspace, request, period, engine), chosen)
+        return
+    from clearwell.application import measuring
+
+    wanted = measuring.MeasureRequest(metric, period, tuple(by or ()), engine or "duckdb", top)
+    with opened(project) as workspace:
+        _print_rows(workspace, measuring.measure(workspace, request, wanted), metric, chosen)
+
+
+def evaluate(
+    project: ProjectOption = HERE,
+    period: Annotated[Literal["hour", "day", "week", "month"], typer.Option(help="Of which length.")] = "day",
+    since: Annotated[str, typer.Option(help="From this period on, such as 2026-01-01. Default: the first.")] = "",
+    until: Annotated[str, typer.Option(help="Up to this period. Default: the one of the cut.")] = "",
+    at: AtOption = "",
+    known_at: KnownAtOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate the scores of many periods at one cut, and keep them: `clearwell history` shows them."""
+    from clearwell.application import evaluating, scoring
+    from clearwell.application.cutting import CutRequest
+
+    with opened(project) as workspace, scoring.scoring_at(workspace, CutRequest(at, known_at)) as scores:
+        work = evaluating.evaluating_at(workspace, scores, period, since, until)
+        with meter("periods", len(work.spans)) as progress:
+            for count in work.steps():
+                progress.advance(count)
+        if as_json:
+            print_json({"cut": cut_as_json(work.cut), "periods": len(work.spans), "added": work.added})
+            return
+        typer.echo(f"{len(work.spans):,} periods evaluated, {work.added:,} of them new at this cut.")
+        typer.echo(cut_text(work.cut))
+
+
+def history(
+    project: ProjectOption = HERE,
+    period: Annotated[Literal["hour", "day", "week", "month"], typer.Option(help="Of which length.")] = "day",
+    node: Annotated[str, typer.Option(help="The name of a team, a flow or an account type.")] = "company",
+    currency: Annotated[str | None, typer.Option(help="Only in this currency.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="At most so many periods, the newest.")] = 60,
+    as_json: JsonOption = False,
+) -> None:
+    """The scores that were evaluated, period by period, each with the cut that it is of."""
+    from clearwell.application import evaluating
+
+    with opened(project) as workspace:
+        rows = [
+            {"period": point.evaluation.period, **row, "cut": _cut_of(point.evaluation)}
+            for point in evaluating.history(workspace, period)[-last:]
+            for row in point.nodes
+            if row["name"] == node and currency in (None, row["currency"])
+        ]
+        if as_json:
+            print_json(rows)
+            return
+        headings = [("Period", "left"), ("", "left"), ("Score", "right"), ("", "left")]
+        headings += [(name, "right") for name in ("Total", "Uncleared", "Late", "Missing")]
+        cells = [[row["period"], row["currency"], *_history_cells(workspace, row)] for row in rows]
+        print_table(f"History of {node}, by {period}", headings, cells)
+
+
+def _cut_of(evaluation: Evaluation) -> dict[str, object]:
+    return {name: getattr(evaluation, name) for name in ("effective_at", "recorded_at", "sequence", "evaluated_at")}
+
+
+def _history_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
+    _name, _currency, score, _before, *money = _score_cells(workspace, {**row, "score_before": None})
+    return [score, "█" * round(10 * (row["score"] or 0)), *money]
+
+
+def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
+    earlier = {_node(row): row["score"] for row in report.before}
+    nodes = [{**row, "score_before": earlier.get(_node(row))} for row in report.nodes]
+    if form == "json":
+        print_json({"cut": cut_as_json(report.cut), "period": _period_as_json(report.period), "nodes": nodes})
+        return
+    if form == "csv":
+        print_csv(_NODE_FIELDS, [[row[name] for name in _NODE_FIELDS] for row in nodes])
+        return
+    headings = [("", "left"), ("", "left")] + [
+        (name, "right") for name in ("Score", "Before", "Total", "Uncleared", "Late", "Missing")
+    ]
+    print_table(f"Quality, {_period_text(report.period)}", headings, [_score_cells(workspace, row) for row in nodes])
+    typer.echo(cut_text(report.cut))
+
+
+def _node(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("node", "parent", "name", "currency"))
+
+
+def _score_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
+    money = [
+        shown_money(workspace, row[f"{name}_money"], row["currency"]) if row[f"{name}_money"] else ""
+        for name in ("total", "uncleared", "late", "missing")
+    ]
+    if row["missing_estimated"]:
+        money[-1] = f"about {money[-1]}"
+    name = "  " * _INDENT[row["node"]] + row["name"]
+    return [name, row["currency"], shown_share(row["score"]), shown_share(row["score_before"]), *money]
+
+
+def _print_rows(workspace: Workspace, report: Any, metric: str, form: str) -> None:
+    if form == "json":
+        content = {"cut": cut_as_json(report.cut), "period": _period_as_json(report.period), metric: report.rows}
+        print_json(content)
+        return
+    names = list(report.rows[0]) if report.rows else []
+    if form == "csv":
+        print_csv(names, [list(row.values()) for row in report.rows])
+        return
+    shown = [name for name in names if name != "is_rest"]
+    headings = [(name.replace("_", " ").capitalize(), "left" if _is_name(name) else "right") for name in shown]
+    rows = [[_cell(workspace, name, row) for name in shown] for row in report.rows]
+    print_table(f"{_TITLES[metric]}, {_period_text(report.period)}", headings, rows)
+    typer.echo(cut_text(report.cut))
+
+
+def _is_name(name: str) -> bool:
+    return not name.endswith(("_count", "money")) and not name.startswith(_SHARES)
+
+
+def _cell(workspace: Workspace, name: str, row: Mapping[str, Any]) -> object:
+    value = row[name]
+    if name.startswith(_SHARES):
+        return shown_share(value)
+    if name.endswith("money"):
+        return shown_money(workspace, value, row["currency"])
+    if name.endswith("_count"):
+        return f"{value:,}"
+    if name == "value" and row["is_rest"]:
+        return "(the rest)"
+    return value
+
+
+def _period_as_json(span: Span) -> dict[str, object]:
+    from clearwell.values.periods import instant
+
+    edges = {"start": span.start_us, "end": span.end_us}
+    return {"name": span.name} | {name: None if at is None else instant(at) for name, at in edges.items()}
+
+
+def _period_text(span: Span) -> str:
+    return "all time" if span.start_us is None else span.name
