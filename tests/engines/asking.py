@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from metrics_world import AT
+
 from clearwell.application import measuring, scoring
 from clearwell.application.cutting import CutRequest
 from clearwell.application.measuring import MeasureRequest
 from clearwell.quality.running import Engine, LogAtCut
-from metrics_world import AT
 
 if TYPE_CHECKING:
     from conftest import Ledger

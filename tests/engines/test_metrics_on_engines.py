@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asking import CUTS, Answers, answers, hold_together
+from metrics_world import tell_everything, tell_nothing
+from statements import ClickHouseStatements, DuckDBStatements, PostgresServer, PostgresStatements, postgres_server
 
 from agreement import Both
-from asking import CUTS, Answers, answers, hold_together
 from clearwell.application import measuring
 from clearwell.engines.duckdb import DuckDBEngine
 from clearwell.simulation.auditor import quality_rows
 from clearwell.values.instants import parse_cut_instant
-from metrics_world import tell_everything, tell_nothing
 from quality_agreement import agree_on_quality
-from statements import ClickHouseStatements, DuckDBStatements, PostgresServer, PostgresStatements, postgres_server
 
 if TYPE_CHECKING:
     from conftest import NewLedger
@@ -52,7 +52,7 @@ def test_duckdb_agrees_with_the_auditor(world: Both) -> None:
 
 def test_duckdb_over_the_files_agrees(world: Both, expected: Answers) -> None:
     """From the log alone, episodes are those that the projections keep."""
-    hold_together(answers(world.ledger, "scan", lambda log: DuckDBEngine(log)), expected)
+    hold_together(answers(world.ledger, "scan", DuckDBEngine), expected)
 
 
 def test_the_statement_for_duckdb_runs_as_it_is(world: Both, expected: Answers) -> None:

@@ -54,7 +54,7 @@ _ENDINGS: dict[Dialect, str] = {"clickhouse": "\nSETTINGS join_use_nulls = 1"}
 
 def statement(relation: Table, log: LogAtCut, dialect: Dialect, tables: Mapping[str, pa.Table] | None = None) -> str:
     """The whole statement of a relation over `events`, at the cut of the log, and `tables`."""
-    used = {field.name for field in relation.op().find(operations.Field) if _name(field.rel) == EVENTS}
+    used = {field.name for field in relation.op().find(operations.Field)}
     parts = {EVENTS: events_query(log, dialect, used)}
     parts |= {name: _rows(table, dialect) for name, table in (tables or {}).items()}
     compiled = str(ibis.to_sql(relation, dialect=_IBIS_NAMES.get(dialect, dialect)))
@@ -66,7 +66,7 @@ def statement(relation: Table, log: LogAtCut, dialect: Dialect, tables: Mapping[
 
 
 def events_query(log: LogAtCut, dialect: Dialect, used: Collection[str] | None = None) -> str:
-    """The relation `events` at the cut of the log, with the columns that are `used`, by default all."""
+    """The relation `events` at the cut of the log, with those columns that are `used`, by default all."""
     chosen = [
         f"{_MICROSECONDS[dialect].format(_quoted(MICROSECONDS[name], dialect))} AS {_quoted(name, dialect)}"
         if name in MICROSECONDS
@@ -77,7 +77,7 @@ def events_query(log: LogAtCut, dialect: Dialect, used: Collection[str] | None =
     effective = _MICROSECONDS[dialect].format(_quoted(MICROSECONDS["effective_us"], dialect))
     source = _files(log) if dialect == "duckdb" else _quoted(EVENTS_TABLE, dialect)
     return (
-        f"SELECT {', '.join(chosen) or '1 AS one'}\nFROM {source}\n"
+        f"SELECT {', '.join(chosen)}\nFROM {source}\n"
         f"WHERE {_quoted('sequence', dialect)} <= {log.sequence:d} AND {effective} <= {log.effective_us:d}"
     )
 
@@ -127,7 +127,3 @@ def _literal(value: str | int, dialect: Dialect) -> str:
 
 def _quoted(name: str, dialect: Dialect) -> str:
     return str(exp.to_identifier(name, quoted=True).sql(dialect=dialect))
-
-
-def _name(relation: operations.Relation) -> str:
-    return str(getattr(relation, "name", ""))
