@@ -34,6 +34,10 @@ QUESTIONS = tuple(
 )
 """Of three values of a property; what others there are comes together."""
 
+QUESTIONS_OF_THE_PAST = tuple(
+    item for item in QUESTIONS if item.period == "all" and item.by[-1:] in (("day",), ("week",))
+)
+
 CUTS = (CutRequest(AT), CutRequest("2026-03-08T16:00:00Z", "60"))
 
 
@@ -46,7 +50,7 @@ def answers(ledger: Ledger, engine: str = "duckdb", start: Start | None = None) 
             if cut.known_at and workspace.log().last_sequence < int(cut.known_at):
                 continue
             with measuring.measuring(chosen, cut, engine) as measures:
-                for wanted in QUESTIONS:
+                for wanted in QUESTIONS if not cut.known_at else QUESTIONS_OF_THE_PAST:
                     span = scoring.period_named(wanted.period, measures.books)
                     found[f"{cut} {wanted.metric} {wanted.period} {wanted.by}"] = measures.rows(wanted, span)
     return found

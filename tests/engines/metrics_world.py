@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from agreement import Both, Change, Delivery, History, tell
+from clearwell.quality.relations import MICROSECONDS
+from clearwell.quality.running import LogAtCut
 
 if TYPE_CHECKING:
     from conftest import NewLedger
@@ -91,6 +97,16 @@ def tell_everything(new_ledger: NewLedger) -> Both:
 def tell_nothing(new_ledger: NewLedger) -> Both:
     """A model in force, and no event."""
     return tell(new_ledger, History(flow(), TIME_ZONE, 9, (Change(flow(later=True), TIME_ZONE),)))
+
+
+def log_of_three(folder: Path) -> LogAtCut:
+    """Three events in one file: instants before 1970, amounts whose sum overflows, and a column that no file has."""
+    folder.mkdir()
+    instants = pa.array([-1, 0, 1_000], pa.timestamp("ms", "UTC"))
+    rows = {"sequence": pa.array([1, 2, 3]), **dict.fromkeys(MICROSECONDS.values(), instants)}
+    parquet.write_table(pa.table({**rows, "amount_x": pa.array([2**62, 2**62, None])}), folder / "one.parquet")
+    schema = {"sequence": "int64", **dict.fromkeys(MICROSECONDS, "int64"), "amount_x": "int64"}
+    return LogAtCut([str(folder / "one.parquet")], 3, 10**15, schema | {"property_none": "string"})
 
 
 def _records() -> Iterator[Record]:

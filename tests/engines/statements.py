@@ -80,7 +80,10 @@ class ClickHouseStatements(StatementEngine):
         from chdb.session import Session
 
         types = {"instant": "Nullable(DateTime64(6, 'UTC'))", "int64": "Nullable(Int64)", "string": "Nullable(String)"}
-        columns = ", ".join(f"{name} {types[dtype]}" for name, dtype in stored_columns(log).items())
+        stored = stored_columns(log)
+        columns = ", ".join(
+            f"{name} {types[dtype] if name != 'sequence' else 'Int64'}" for name, dtype in stored.items()
+        )
         self._session = Session()
         self._session.query(f"CREATE TABLE {EVENTS_TABLE} ({columns}) ENGINE = Memory")
         for path in log.paths:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from asking import Answers, answers, hold_together
 from ibis.expr.types import Table
-from metrics_world import AT, tell_everything, tell_nothing
+from metrics_world import AT, log_of_three, tell_everything, tell_nothing
 from sparks import cluster, connect_server, require_spark
 from statements import StatementEngine, stored_columns
 
@@ -51,19 +51,8 @@ def expected(everything: Both) -> Answers:
 
 @pytest.fixture
 def numbers(tmp_path: Path) -> LogAtCut:
-    """A log of three events in a folder whose name is a pattern, too, with a column that no file has."""
-    folder = tmp_path / "a [b] {c} d*"
-    folder.mkdir()
-    instant = pa.timestamp("ms", "UTC")
-    rows = {
-        "sequence": pa.array([1, 2, 3]),
-        **{name: pa.array([-1, 0, 1_000], instant) for name in relations.MICROSECONDS.values()},
-        "amount_x": pa.array([2**62, 2**62, None]),
-    }
-    pa.parquet.write_table(pa.table(rows), folder / "one.parquet")
-    schema = {"sequence": "int64", **dict.fromkeys(relations.MICROSECONDS, "int64")}
-    columns = schema | {"amount_x": "int64", "property_none": "string"}
-    return LogAtCut([str(folder / "one.parquet")], 3, 10**15, columns)
+    """A log of three events, in a folder whose name is a pattern, too."""
+    return log_of_three(tmp_path / "a [b] {c} d*")
 
 
 class SparkStatements(StatementEngine):

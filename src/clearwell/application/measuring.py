@@ -95,6 +95,18 @@ def measures_on(workspace: Workspace, books: Evaluated) -> Measures:
         return Measures(books, workspace.engine("duckdb", _log_at(books), books.store.connection), kept=True)
 
 
+def statement_behind(workspace: Workspace, request: CutRequest, wanted: MeasureRequest, dialect: Dialect) -> str:
+    """The statement that gives the sums of a metric in another system, from the log alone (`quality.dialects`).
+
+    Its rows are those of `metrics.relation`: periods of sections are still quarters of an hour, flows and owners are
+    not there. Raises as `measure` does.
+    """
+    known = known_at(workspace, request)
+    with closing(workspace.engine("duckdb", _log_at(known), None)) as running, reading(known.log):
+        measures = Measures(known, running, kept=False)
+        return measures.statement(wanted, period_named(wanted.period, known), dialect)
+
+
 _KEPT = " UNION ALL ".join(
     "SELECT account_type, account, currency, balance::DECIMAL(38, 0) AS balance, "
     "turnover::DECIMAL(38, 0) AS turnover, entry_count::BIGINT AS entry_count, "

@@ -6,6 +6,7 @@ Instants are instants there (`TIMESTAMP WITH TIME ZONE` or what the system has f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
@@ -48,6 +49,9 @@ _TEXT: dict[Dialect, str] = {"clickhouse": "String", "bigquery": "STRING", "spar
 _WITHOUT_ESCAPES = ("duckdb", "postgres", "trino")
 """Here a separator in a text would be printed as a character that nobody sees, and that is lost when copied."""
 
+_PART_OF_TEXT = re.compile(r"GET\(\s*SPLIT\(([^()]*)\),\s*([0-9]+)\s*\)")
+"""A part of a text in Snowflake would be of the type VARIANT, whose text has quotes."""
+
 _ENDINGS: dict[Dialect, str] = {"clickhouse": "\nSETTINGS join_use_nulls = 1"}
 """Without its setting ClickHouse fills what a join does not find with 0 and empty texts."""
 
@@ -58,11 +62,18 @@ def statement(relation: Table, log: LogAtCut, dialect: Dialect, tables: Mapping[
     parts = {EVENTS: events_query(log, dialect, used)}
     parts |= {name: _rows(table, dialect) for name, table in (tables or {}).items()}
     compiled = str(ibis.to_sql(relation, dialect=_IBIS_NAMES.get(dialect, dialect)))
-    if dialect in _WITHOUT_ESCAPES:
-        compiled = compiled.replace(f"'{SEPARATOR}'", f"CHR({ord(SEPARATOR)})")
+    compiled = _mended(compiled, dialect)
     before = ",\n".join(f"{_quoted(name, dialect)} AS (\n{query}\n)" for name, query in parts.items())
     rest = f",\n{compiled.removeprefix('WITH ')}" if compiled.startswith("WITH ") else f"\n{compiled}"
     return f"WITH {before}{rest}{_ENDINGS.get(dialect, '')}"
+
+
+def _mended(sql: str, dialect: Dialect) -> str:
+    if dialect in _WITHOUT_ESCAPES:
+        return sql.replace(f"'{SEPARATOR}'", f"CHR({ord(SEPARATOR)})")
+    if dialect == "snowflake":
+        return _PART_OF_TEXT.sub(lambda found: f"SPLIT_PART({found[1]}, {int(found[2]) + 1})", sql)
+    return sql
 
 
 def events_query(log: LogAtCut, dialect: Dialect, used: Collection[str] | None = None) -> str:
