@@ -119,6 +119,41 @@ def past(task: Task) -> Measured:
     return Measured({"past": statistics.median(seconds)}, cpu / len(seconds), details={"first_seconds": seconds[0]})
 
 
+def quality(task: Task) -> Measured:
+    """Ask for the tree of scores, again and again: of all time, and of the present month with the one before."""
+    seconds, cpu = [], 0.0
+    with _opened(task.path("ledger")) as project:
+        for period in ("all", "month") * CALLS:
+            with timed() as watch:
+                found = project.scores(period=period)
+            assert found.nodes
+            seconds.append(watch.seconds)
+            cpu += watch.cpu_seconds
+    return Measured(
+        {"quality": statistics.median(seconds[2:]) * 1000}, cpu / len(seconds),
+        details={"first_ms": seconds[0] * 1000, "slowest_ms": max(seconds[2:]) * 1000},
+    )  # fmt: skip
+
+
+def quality_past(task: Task) -> Measured:
+    """Ask for the tree of scores of the month at a cut in the middle of the history, as it was known then."""
+    with _opened(task.path("ledger")) as project:
+        last = project.status().cut.sequence
+        middle = datetime.fromisoformat(task.until) - timedelta(days=15)
+        with timed() as watch:
+            found = project.scores(at=middle, known_at=last // 2, period="all")
+        assert found.nodes
+    return Measured({"quality-past": watch.seconds}, watch.cpu_seconds)
+
+
+def evaluate(task: Task) -> Measured:
+    """Evaluate the scores of each day of a year, at one cut, and keep them."""
+    until = datetime.fromisoformat(task.until).date()
+    with _opened(copied(task.path("ledger"), task.work / "project")) as project, timed() as watch:
+        done = project.evaluate("day", since=str(until - timedelta(days=364)), until=str(until))
+    return Measured({"evaluate": watch.seconds}, watch.cpu_seconds, details={"periods": done.periods})
+
+
 def compacted(task: Task) -> Measured:
     """Make the copy of a ledger whose log is compacted, for tracing."""
     from clearwell.application import compacting
@@ -131,17 +166,18 @@ def compacted(task: Task) -> Measured:
 
 
 def trace_cold(task: Task) -> Measured:
-    """Open a project in a new process and trace one value, while nothing of its log is in the system's memory."""
+    """Open a project in a new process and trace one value, with nothing of its log in the system's memory."""
     (charge,) = _charges(task, 1)
     for name in IMPORTED_BEFORE:
         import_module(name)
-    forget_cached(task.path("compacted") / "data" / "log")
+    for name in ("log", "index"):
+        forget_cached(task.path("compacted") / "data" / name)
     modules = set(sys.modules)
     with timed() as watch, _opened(task.path("compacted")) as project:
         found = project.trace({"charge": charge})
     assert found.events
     details = {
-        "cache": "of the log dropped with posix_fadvise; catalog and projections not",
+        "cache": "of the log and its indexes dropped with posix_fadvise; catalog and projections not",
         "modules_imported_meanwhile": len(set(sys.modules) - modules),
     }
     return Measured({"trace-cold": watch.seconds * 1000}, watch.cpu_seconds, details=details)

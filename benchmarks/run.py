@@ -36,6 +36,7 @@ NEEDS = {
     "clearwell.trace_cold": ("compacted",),
     "clearwell.trace_warm": ("compacted",),
     "clearwell.help_process": (),
+    "learning.windows": (),
     "instead.postgres": ("entries",),
     "instead.duckdb_clearing": ("records",),
     "instead.polars_clearing": ("records",),
@@ -44,6 +45,8 @@ NEEDS = {
     "limits.fsync": (),
 }
 """What a measure needs of the store; a ledger where nothing is said."""
+OF_POSTGRESQL = {"instead.postgres", "completeness.postgresql"}
+"""The measures that need a PostgreSQL server."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,11 @@ def _report(figures: list[Figure], asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _possible(figures: list[Figure]) -> list[Figure]:
-    """The figures that can be measured here: those of PostgreSQL where it is installed."""
-    if postgres_programs() is None and any(figure.measure == "instead.postgres" for figure in figures):
+    """The figures that can be measured here: those that need PostgreSQL where it is installed."""
+    others = [figure for figure in figures if figure.measure not in OF_POSTGRESQL]
+    if postgres_programs() is None and others != figures:
         say("PostgreSQL is not installed: what it would take is left out")
-        return [figure for figure in figures if figure.measure != "instead.postgres"]
+        return others
     return figures
 
 

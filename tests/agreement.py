@@ -288,7 +288,7 @@ def auditor_tables(audit: Audit) -> dict[str, list[Any]]:
 
 def _event_sums(audit: Audit) -> list[Any]:
     """What events moved and how much was late, by type, currency and quarter of an hour of recording."""
-    sums: dict[tuple[str, str, int], list[int]] = {}
+    sums: dict[tuple[str, str, int], tuple[list[int], datetime]] = {}
     for item in audit.events:
         event_type = item.model.event_types[item.event.type]
         moved: dict[str, int] = {}
@@ -299,10 +299,11 @@ def _event_sums(audit: Audit) -> list[Any]:
         late = deadline is not None and lag > timedelta(seconds=deadline.seconds)
         for currency, twice in moved.items():
             quarter = (item.recorded_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(minutes=15)
-            row = sums.setdefault((event_type.name, currency, quarter), [0] * 6)
+            row, span_to = sums.setdefault((event_type.name, currency, quarter), ([0] * 6, item.event.effective_at))
             pair = [1, twice // 2]  # Each move has two entries.
-            row[:] = map(add, row, [*pair, *(pair if deadline else [0, 0]), *(pair if late else [0, 0])])
-    return sorted((*key, *row) for key, row in sums.items())
+            row = [*map(add, row, [*pair, *(pair if deadline else [0, 0]), *(pair if late else [0, 0])])]
+            sums[event_type.name, currency, quarter] = row, max(span_to, item.event.effective_at)
+    return sorted((*key, 0, span_to, *row) for key, (row, span_to) in sums.items())  # All are of the first epoch.
 
 
 def _place(entry: Entry) -> tuple[datetime, datetime, int]:

@@ -6,7 +6,7 @@ It imports little, for every command pays for it; `project`, the Python API, imp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from clearwell.settings import read_settings
 if TYPE_CHECKING:
     import duckdb
 
+    from clearwell.application.comparing import Asked, Producer
     from clearwell.quality.running import Engine, LogAtCut
 
 
@@ -53,3 +54,10 @@ def _engine(name: str, log: LogAtCut, connection: duckdb.DuckDBPyConnection | No
     if not is_address(name):
         raise UsageError("engine_unknown", f"expected duckdb, {EXPECTED}, found {name!r}")
     return SparkEngine(log, name)
+
+
+def open_producer(asked: Asked, folder: Path) -> AbstractContextManager[Producer]:
+    """A producer's own records, for `application.comparing`."""
+    from clearwell.engines import producers  # Few commands need it.
+
+    return producers.open_producer(asked, folder)

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from datetime import datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clearwell.application import (
+    arriving,
     backing_up,
     checkpointing,
     compacting,
+    comparing,
     evaluating,
+    expecting,
     forgetting,
     ingesting,
     modelling,
@@ -31,11 +34,14 @@ from clearwell.application import (
     tracing,
     verifying,
 )
+from clearwell.application.arriving import ArrivalsReport
 from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
+from clearwell.application.comparing import Comparison
 from clearwell.application.cutting import CutRequest
 from clearwell.application.evaluating import Evaluated, Point
+from clearwell.application.expecting import ExpectationsReport
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
@@ -45,7 +51,7 @@ from clearwell.application.tracing import Trace
 from clearwell.application.verifying import Verification
 from clearwell.application.verifying_seals import KeptCheckpoint
 from clearwell.application.workspace import Workspace
-from clearwell.bootstrap import open_workspace
+from clearwell.bootstrap import open_producer, open_workspace
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
 from clearwell.ingest.door import Receipt
@@ -168,6 +174,28 @@ class Project:
                     "query_columns_repeated", f"expected columns of different names, found {answer.columns}"
                 )
             return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def expectations(
+        self, account_type: str = "", at: When = None, known_at: Known = None, *, accept: bool = False
+    ) -> ExpectationsReport:
+        """Clearing windows learned from history; with `accept`, those of learned account types come into force."""
+        learn = expecting.accept if accept else expecting.expectations
+        return learn(self._workspace, _request(at, known_at), account_type)
+
+    def arrivals(
+        self, bucket: Literal["hour", "day"] = "hour", days: int = 7, at: When = None, known_at: Known = None
+    ) -> ArrivalsReport:
+        """Hours or days of the last ones before the cut with too few events, too many, late ones, or none."""
+        return arriving.arrivals(self._workspace, _request(at, known_at), bucket, days)
+
+    def completeness(self, *names: str, period: str = "", at: When = None, known_at: Known = None) -> list[Comparison]:
+        """Compare the named producer sources, or all, with the log, of a period such as `2026-01` or of everything."""
+        request = _request(at, known_at)
+        return list(comparing.compare(self._workspace, open_producer, request, names, period=period))
+
+    def differences(self, comparison: Comparison, limit: int | None = None) -> list[dict[str, Any]]:
+        """What a comparison found that does not match."""
+        return list(comparing.differences(self._workspace, comparison.number, limit))
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
         """The records that wait in quarantine, with the reason for each."""

@@ -5,12 +5,15 @@ Refuses unknown keys, so that a misspelt setting is never silently ignored.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
@@ -21,6 +24,62 @@ FILE_NAME = "clearwell.yaml"
 LARGEST_FILE_BYTES = 1_048_576
 _DEEPEST = 12
 _LONGEST_NAME = 255
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+class ProducerSource(BaseModel):
+    """Where a producer's own records are, of which each must have an event of a type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event_type: str
+    url: str = ""
+    """A database, as SQLAlchemy writes it; `${NAME}` stands for a variable of the environment."""
+    file: str = ""
+    """Parquet or CSV files, relative to the project; `*` stands for any part of a name."""
+    query: str = ""
+    """A SELECT with the column `id`, and `amount`, `currency`, `time` where there are any. Of files: over `records`."""
+    amount_of: str = ""
+    """The amount of the event that is compared; by default the only one that the event type has."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+    """So long a statement may take."""
+
+    @field_validator("url")
+    @classmethod
+    def _password_is_elsewhere(cls, value: str) -> str:
+        try:
+            password = urlsplit(value).password
+        except ValueError:
+            raise ValueError("expected a URL such as postgresql://user:${PASSWORD}@host/database") from None
+        written = bool(password) and not _VARIABLE.fullmatch(password or "")
+        if written or "password=" in value.lower():
+            raise ValueError("expected no password in this file: write ${NAME}, and set the variable NAME")
+        return value
+
+    @model_validator(mode="after")
+    def _place_is_one(self) -> ProducerSource:
+        if bool(self.url) == bool(self.file):
+            raise ValueError("expected either url or file")
+        if self.url and not self.query:
+            raise ValueError("expected a query with the url")
+        if ";" in self.query.rstrip().removesuffix(";"):
+            raise ValueError("expected one SELECT without a semicolon in query")
+        return self
+
+
+class ExpectationSettings(BaseModel):
+    """How windows and arrivals are learned from history (docs/guides/expectations.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quantile: Annotated[Decimal, Field(ge=Decimal("0.5"), le=Decimal("0.9999"))] = Decimal("0.99")
+    """The share of episodes, and of events, that what is learned must be long enough for."""
+    headroom: Annotated[Decimal, Field(ge=1, le=10)] = Decimal("1.2")
+    """What is learned is made so many times as long."""
+    minimum_episodes: Annotated[int, Field(ge=2)] = 200
+    """Fewer episodes than these are no history to learn from."""
+    subdivide: dict[str, str] = Field(default_factory=dict)
+    """Account type to the property whose values are looked at one by one."""
 
 
 class Settings(BaseModel):
@@ -45,6 +104,10 @@ class Settings(BaseModel):
     """The most events that compaction puts into one file of the log."""
     record_bytes: Annotated[int, Field(ge=1_000, le=64_000_000)] = 1_000_000
     """The largest record that is read; a larger one goes to quarantine."""
+    expectations: ExpectationSettings = ExpectationSettings()
+    """How windows and arrivals are learned."""
+    producer_sources: dict[str, ProducerSource] = Field(default_factory=dict)
+    """By name: the records of producers that completeness is measured against."""
 
     @property
     def future_limit(self) -> timedelta:

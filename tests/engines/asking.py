@@ -11,6 +11,7 @@ from metrics_world import AT
 from clearwell.application import measuring, scoring
 from clearwell.application.cutting import CutRequest
 from clearwell.application.measuring import MeasureRequest
+from clearwell.quality.metrics import METRICS, Metric
 from clearwell.quality.running import Engine, LogAtCut
 
 if TYPE_CHECKING:
@@ -19,16 +20,22 @@ if TYPE_CHECKING:
 Start = Callable[[LogAtCut], Engine]
 Answers = dict[str, list[dict[str, Any]]]
 
-_SECTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
+_SECTIONS: dict[Metric, tuple[tuple[str, ...], ...]] = {
     "timeliness": ((), ("network",), ("producer", "day"), ("charge",)),
+    "lags": ((), ("charge",), ("producer", "day")),
     "clearing": ((), ("business",), ("day",), ("charge", "month")),
     "aging": ((), ("charge",), ("week",)),
 }
-_PERIODS = {"timeliness": ("all", "2026-03-31"), "clearing": ("all", "2026-03-08"), "aging": ("all", "2026-03")}
+_PERIODS = {
+    "timeliness": ("all", "2026-03-31"),
+    "lags": ("all",),
+    "clearing": ("all", "2026-03-08"),
+    "aging": ("all", "2026-03"),
+}
 
 QUESTIONS = tuple(
     MeasureRequest(metric, period, by, most=3)
-    for metric in ("timeliness", "clearing", "aging")
+    for metric in METRICS
     for period in _PERIODS[metric]
     for by in (_SECTIONS[metric] if period == "all" else _SECTIONS[metric][-1:])
 )

@@ -85,7 +85,7 @@ class ClickHouseStatements(StatementEngine):
             f"{name} {types[dtype] if name != 'sequence' else 'Int64'}" for name, dtype in stored.items()
         )
         self._session = Session()
-        self._session.query(f"CREATE TABLE {EVENTS_TABLE} ({columns}) ENGINE = Memory")
+        self._session.query(f"CREATE OR REPLACE TABLE {EVENTS_TABLE} ({columns}) ENGINE = Memory")
         for path in log.paths:
             self._session.query(f"INSERT INTO {EVENTS_TABLE} SELECT * FROM file('{path}', Parquet, $${columns}$$)")
 

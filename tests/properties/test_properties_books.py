@@ -76,7 +76,7 @@ def rows_without_times(both: Both) -> dict[str, list[Any]]:
     """What must not depend on batches: all but the system times, which are those of the batches, and what is late."""
     tables = stored_tables(both.ledger, left_out=SYSTEM_TIMES)
     moved: dict[tuple[str, str], list[int]] = {}
-    for event_type, currency, _quarter, *sums in tables.pop("event_sums"):
+    for event_type, currency, _quarter, _epoch, _span_to, *sums in tables.pop("event_sums"):
         row = moved.setdefault((event_type, currency), [0] * 4)
         row[:] = map(add, row, sums[:4])
     return tables | {"event_sums": sorted(moved.items())}

@@ -18,7 +18,7 @@ from clearwell.flows.model import EventType, Model
 from clearwell.simulation.auditor import Account, Audit, post
 from clearwell.simulation.auditor.events import key_of, read_event
 
-TIME_ZONES = ("UTC", "America/New_York", "Europe/Amsterdam")
+TIME_ZONES = ("UTC", "America/New_York", "Europe/Amsterdam", "Asia/Kolkata")
 _PROPERTIES = ("p", "q")
 _VALUES = ("a", "a", "a", "a'b ü")
 _WINDOWS: tuple[dict[str, str], ...] = (

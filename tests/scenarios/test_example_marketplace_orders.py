@@ -179,3 +179,15 @@ def test_late_deliveries(market: Story) -> None:
              count(*) FILTER (effective_at >= property_promised_by::TIMESTAMPTZ + INTERVAL 1 DAY)
              FROM events WHERE type = 'order.delivered'"""
     assert market.rows(sql) == [(3_965, 322, 274)]
+
+
+def test_windows_by_the_customers_state(market: Story) -> None:
+    """An order to Sao Paulo is late after 18 days, to Rio de Janeiro after 46; the whole has no 99th percentile."""
+    content = market.ask("expectations", "--account-type", "order_in_transit", *CUT)
+    whole, *parts = content["account_types"]
+    assert (whole["episode_count"], whole["open_count"], whole["learned_seconds"]) == (4_011, 44, 2_779_241)
+    assert whole["quantile_seconds"]["0.99"] is None
+    learned = {item["value"]: item["learned_seconds"] // 86_400 for item in parts}
+    assert learned == {"unknown": 31, "SP": 18, "RJ": 46, "MG": 23, "PR": 24, "RS": 40, None: 40}
+    assert sum(item["episode_count"] for item in parts) == whole["episode_count"]
+    assert round(100 * next(item["beyond"] for item in parts if item["value"] == "RJ"), 1) == 3.6

@@ -179,3 +179,36 @@ def test_bank_runs(claims: Story) -> None:
     sql = """SELECT account_type, round(100 * count(*) FILTER (cleared_at > due_at) / count(*), 1) FROM episodes
              WHERE account_type IN ('claim_unpaid', 'payment_requested') AND cleared_at IS NOT NULL GROUP BY 1"""
     assert dict(claims.rows(sql)) == {"claim_unpaid": 61.9, "payment_requested": 2.5}
+
+
+def test_what_2017_teaches_of_the_payment_desk(claims: Story) -> None:
+    """The window of 2017 is 2,912,471 s; of 12,863 requests of 2018, 2 are beyond it, and 234 beyond the declared."""
+    content = claims.ask("expectations", "--account-type", "payment_requested", "--at", "2018-01-01T00:00:00Z")
+    (learned,) = content["account_types"]
+    assert (learned["state"], learned["episode_count"], learned["open_count"]) == ("learned", 3_101, 60)
+    assert (learned["quantile_seconds"]["0.99"], learned["learned_seconds"]) == (2_427_059, 2_912_471)
+    sql = f"""SELECT count(*), count(*) FILTER (took > {learned["learned_seconds"]}), count(*) FILTER (late),
+                     count(*) FILTER (late AND paid) FROM (
+                  SELECT opened_at, epoch(cleared_at - opened_at) AS took, cleared_at > due_at AS late, true AS paid
+                  FROM episodes WHERE account_type = 'payment_requested'
+                  UNION ALL SELECT opened_at, age_seconds, state = 'overdue', false
+                  FROM open_accounts WHERE account_type = 'payment_requested'
+              ) WHERE year(opened_at) = 2018"""
+    assert claims.rows(sql, *CUT) == [(12_863, 2, 234, 232)]
+
+
+def test_open_requests_make_the_learned_window_longer(claims: Story) -> None:
+    """Of the requests of 2017 that were paid in it, 99 % were within 14 days; with the open ones it is 28."""
+    sql = """SELECT quantile_disc(epoch(cleared_at - opened_at), 0.99) FROM episodes
+             WHERE account_type = 'payment_requested'"""
+    ((paid_alone,),) = claims.rows(sql, "--at", "2018-01-01T00:00:00Z")
+    assert 13 * 86_400 < paid_alone < 14 * 86_400 < 2_427_059
+
+
+def test_the_bank_run_on_the_wrong_day(claims: Story) -> None:
+    """In 120 days, Monday 30 July 2018 is silent, the Tuesday after has too many, and nothing else is found."""
+    options = ("--event-type", "payment.handled", "--bucket", "day", "--days", "120", "--at", "2018-10-01T00:00:00Z")
+    content = claims.ask("arrivals", *options)
+    found = [(item["kind"], item["start"], item["count"]) for item in content["findings"]]
+    assert found == [("silent", "2018-07-29T22:00:00Z", 0), ("too_many", "2018-07-30T22:00:00Z", 46)]
+    assert claims.say("arrivals", "--fail", *options).exit_code == 1

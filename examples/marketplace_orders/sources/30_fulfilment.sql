@@ -1,7 +1,8 @@
 -- The way of the goods: handed to the carrier, then delivered. The order's money follows the goods.
 WITH orders AS (
     SELECT DISTINCT
-        order_id, order_delivered_carrier_date, order_delivered_customer_date, order_estimated_delivery_date
+        order_id, customer_id, order_delivered_carrier_date, order_delivered_customer_date,
+        order_estimated_delivery_date
     FROM read_csv(
         [
             getvariable('orders') || '/sample_1000/olist_orders_dataset.csv',
@@ -9,10 +10,23 @@ WITH orders AS (
         ],
         union_by_name = true,
         types = {
-            'order_id': 'VARCHAR', 'order_delivered_carrier_date': 'TIMESTAMP',
+            'order_id': 'VARCHAR', 'customer_id': 'VARCHAR', 'order_delivered_carrier_date': 'TIMESTAMP',
             'order_delivered_customer_date': 'TIMESTAMP', 'order_estimated_delivery_date': 'TIMESTAMP'
         }
     )
+),
+customers AS (
+    -- The state of 1,199 customers is in the folder; the others' is `unknown`.
+    SELECT customer_id, any_value(customer_state) AS customer_state
+    FROM read_csv(
+        [
+            getvariable('orders') || '/sample_1000/olist_customers_dataset.csv',
+            getvariable('orders') || '/first_4071/olist_customers_dataset.csv'
+        ],
+        union_by_name = true,
+        types = {'customer_id': 'VARCHAR', 'customer_state': 'VARCHAR'}
+    )
+    GROUP BY customer_id
 ),
 items AS (
     SELECT DISTINCT order_id, order_item_id, price, freight_value
@@ -48,11 +62,11 @@ held AS (
 ),
 steps AS (
     SELECT
-        1 AS step, 'order.handed_over' AS type, order_id,
+        1 AS step, 'order.handed_over' AS type, order_id, customer_id,
         order_delivered_carrier_date AS happened_at, NULL AS promised_by
     FROM orders
     UNION ALL
-    SELECT 2, 'order.delivered', order_id, order_delivered_customer_date, order_estimated_delivery_date
+    SELECT 2, 'order.delivered', order_id, customer_id, order_delivered_customer_date, order_estimated_delivery_date
     FROM orders
 )
 SELECT
@@ -62,6 +76,7 @@ SELECT
     steps.happened_at AT TIME ZONE 'America/Sao_Paulo' AS occurred_at,
     'BRL' AS currency,
     steps.order_id AS property_order,
+    coalesce(customers.customer_state, 'unknown') AS property_customer_state,
     -- The promise is a local midnight; it is kept as UTC text, because properties are text.
     strftime(
         (steps.promised_by AT TIME ZONE 'America/Sao_Paulo') AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ'
@@ -69,5 +84,6 @@ SELECT
     held.held AS amount_held
 FROM steps
 JOIN held ON held.order_id = steps.order_id
+LEFT JOIN customers ON customers.customer_id = steps.customer_id
 WHERE steps.happened_at IS NOT NULL
 ORDER BY effective_at, steps.step, id

@@ -1,7 +1,7 @@
 -- Orders that ended as cancelled or unavailable: their money is due back to the customer.
 WITH orders AS (
     SELECT DISTINCT
-        order_id, order_status, order_delivered_carrier_date, order_delivered_customer_date,
+        order_id, customer_id, order_status, order_delivered_carrier_date, order_delivered_customer_date,
         -- The data has no time of cancellation. The promised delivery day stands for it, or a later delivery.
         greatest(order_estimated_delivery_date, order_delivered_customer_date)
             AT TIME ZONE 'America/Sao_Paulo' AS cancelled_at
@@ -12,11 +12,25 @@ WITH orders AS (
         ],
         union_by_name = true,
         types = {
-            'order_id': 'VARCHAR', 'order_status': 'VARCHAR', 'order_delivered_carrier_date': 'TIMESTAMP',
+            'order_id': 'VARCHAR', 'customer_id': 'VARCHAR', 'order_status': 'VARCHAR',
+            'order_delivered_carrier_date': 'TIMESTAMP',
             'order_delivered_customer_date': 'TIMESTAMP', 'order_estimated_delivery_date': 'TIMESTAMP'
         }
     )
     WHERE order_status IN ('canceled', 'unavailable')
+),
+customers AS (
+    -- The state of 1,199 customers is in the folder; the others' is `unknown`.
+    SELECT customer_id, any_value(customer_state) AS customer_state
+    FROM read_csv(
+        [
+            getvariable('orders') || '/sample_1000/olist_customers_dataset.csv',
+            getvariable('orders') || '/first_4071/olist_customers_dataset.csv'
+        ],
+        union_by_name = true,
+        types = {'customer_id': 'VARCHAR', 'customer_state': 'VARCHAR'}
+    )
+    GROUP BY customer_id
 ),
 items AS (
     SELECT DISTINCT order_id, order_item_id, price, freight_value
@@ -61,9 +75,11 @@ SELECT
     cancelled_at AS occurred_at,
     'BRL' AS currency,
     order_id AS property_order,
+    coalesce(customer_state, 'unknown') AS property_customer_state,
     order_status AS property_reason,
     CASE WHEN place = 'not_shipped' THEN held ELSE 0 END AS amount_not_shipped,
     CASE WHEN place = 'in_transit' THEN held ELSE 0 END AS amount_in_transit,
     CASE WHEN place = 'delivered' THEN held ELSE 0 END AS amount_delivered
 FROM cancelled
+LEFT JOIN customers USING (customer_id)
 ORDER BY effective_at, id

@@ -12,6 +12,7 @@ from clearwell.application.writing import writing
 from clearwell.catalog import manifest
 from clearwell.errors import DataError
 from clearwell.log.compaction import compactable, compacted, compaction_row
+from clearwell.log.indexes import index_files
 from clearwell.log.manifest import chain_faults
 from clearwell.log.reader import LogReader
 from clearwell.log.retention import is_held_before
@@ -57,6 +58,7 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
             report(sum(item.event_count for item in files))
         del log  # It holds the files that are to go.
         removed, waiting = _remove_replaced(workspace)
+        index_files(workspace.log())
     return Compacted(before, len(workspace.log().files), removed, waiting)
 
 

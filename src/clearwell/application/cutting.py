@@ -12,15 +12,17 @@ import duckdb
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
+from clearwell.catalog.expectations import LearnedWindow, in_use
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import ClearwellError, UsageError
 from clearwell.flows.model import Model
 from clearwell.ingest.personal import Decryption
+from clearwell.ledger.views import with_values
 from clearwell.log.reader import LogReader
 from clearwell.projections.cuts import evaluate_at
 from clearwell.projections.store import ProjectionStore
 from clearwell.quality import clearing
-from clearwell.quality.windows import business_windows, has_business_days, windows
+from clearwell.quality.windows import business_windows, has_business_days, has_learned, windows
 from clearwell.values.cuts import Cut
 from clearwell.values.instants import parse_cut_instant
 from clearwell.values.times import stored_text
@@ -44,6 +46,13 @@ class Known:
     time_zone: str
     log: LogReader
     decryption: Decryption
+    learned: Mapping[str, LearnedWindow]
+    """By account type, the learned window that was accepted last by the recorded time of the cut."""
+
+    @property
+    def learned_seconds(self) -> dict[str, int]:
+        """The learned windows that count at the cut, by account type."""
+        return {name: item.seconds for name, item in self.learned.items()}
 
     @property
     def personal_names(self) -> list[str]:
@@ -59,9 +68,8 @@ class Evaluated(Known):
 
     def ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run a query over the relations; `$effective_at` and `$time_zone` in it are those of the cut."""
-        own = {"effective_at": self.cut.effective_at, "time_zone": self.time_zone}
-        used = {name: value for name, value in own.items() if f"${name}" in query}  # DuckDB refuses others.
-        return self.store.connection.execute(query, {**used, **(parameters or {})})
+        own: dict[str, Any] = {"effective_at": self.cut.effective_at, "time_zone": self.time_zone}
+        return self.store.connection.execute(with_values(query, {**own, **(parameters or {})}))
 
     @property
     def has_business_days(self) -> bool:
@@ -96,17 +104,25 @@ def _periods(workspace: Workspace) -> list[ModelPeriod]:
 
 
 def _known(workspace: Workspace, request: CutRequest, periods: Sequence[ModelPeriod], log: LogReader) -> Known:
-    cut = resolve_cut(request, log, periods, workspace.clock())
-    period, models = _in_force_at(periods, cut), workspace.known_models(periods)
-    return Known(cut, models[period.version], models, period.time_zone, log, workspace.decryption)
+    models = workspace.known_models(periods)
+    accepted = workspace.learned_windows() if has_learned(models[periods[-1].version]) else []
+    cut = resolve_cut(request, log, periods, workspace.clock(), [item.fitted_at for item in accepted])
+    period = _in_force_at(periods, cut)
+    model = models[period.version]
+    if has_learned(model) and not accepted:
+        accepted = workspace.learned_windows()
+    learned = in_use(accepted, stored_text(cut.recorded_at))
+    return Known(cut, model, models, period.time_zone, log, workspace.decryption, learned)
 
 
-def resolve_cut(request: CutRequest, log: LogReader, periods: Sequence[ModelPeriod], now: datetime) -> Cut:
-    """The cut that `request` means.
+def resolve_cut(
+    request: CutRequest, log: LogReader, periods: Sequence[ModelPeriod], now: datetime, fitted: Sequence[str] = ()
+) -> Cut:
+    """The cut that `request` means; `fitted` are the times at which learned windows were accepted.
 
     Without `known_at`, all that is known now. Without `at`, the present, or the recorded time of `known_at`.
     """
-    known = [item.recorded_at for item in log.segments] + [item.accepted_at for item in periods]
+    known = [item.recorded_at for item in log.segments] + [item.accepted_at for item in periods] + list(fitted)
     newest = datetime.fromisoformat(max(known))
     if not request.known_at:
         recorded_at, sequence, default_at = newest, log.last_sequence, now
@@ -154,7 +170,7 @@ def _instant(option: str, text: str, alternative: str = "") -> datetime:
 def _put_windows(evaluated: Evaluated) -> None:
     """Make `windows`, a view of literal rows: to read so few takes less than to make a table."""
     connection = evaluated.store.connection
-    connection.execute(f"CREATE TEMP VIEW windows AS {windows(evaluated.model)}")
+    connection.execute(f"CREATE TEMP VIEW windows AS {windows(evaluated.model, evaluated.learned_seconds)}")
     if not evaluated.has_business_days:
         return
     rows = connection.execute(clearing.opening_days(), {"time_zone": evaluated.time_zone}).fetchall()

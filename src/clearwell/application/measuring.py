@@ -18,7 +18,7 @@ from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
 from clearwell.quality.dialects import Dialect, statement
 from clearwell.quality.due import business_windows, fixed_windows
-from clearwell.quality.metrics import METRICS, Metric, Scope, Sections, relation
+from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
 from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import has_business_days
@@ -64,6 +64,7 @@ class QualityReport:
     period: Span
     nodes: list[dict[str, Any]]
     timeliness: list[dict[str, Any]]
+    lags: list[dict[str, Any]]
     clearing: list[dict[str, Any]]
     aging: list[dict[str, Any]]
 
@@ -73,7 +74,7 @@ def quality(workspace: Workspace, request: CutRequest, period: str = "month", en
     with measuring(workspace, request, engine) as measures:
         span = period_named(period, measures.books)
         rows = {metric: measures.rows(MeasureRequest(metric), span) for metric in METRICS}
-        return QualityReport(measures.books.cut, span, tree_of(measures, span), **rows)
+        return QualityReport(measures.books.cut, span, tree_of(workspace, measures, span), **rows)
 
 
 @contextmanager
@@ -147,13 +148,13 @@ class Measures:
             models=self.books.models,
             model=model,
             effective_us=micros(self.books.cut.effective_at),
-            window_seconds=fixed_windows(model),
+            window_seconds=fixed_windows(model, self.books.learned_seconds),
             has_business_days=has_business_days(model),
             episodes=self._episodes,
         )
 
     def _tables(self, metric: Metric) -> dict[str, pa.Table]:
-        if metric == "timeliness" or not self.scope.has_business_days:
+        if metric in OF_EVENTS or not self.scope.has_business_days:
             return {}
         return {cleared.BUSINESS_WINDOWS: self._business_windows()}
 
@@ -174,13 +175,15 @@ class Measures:
             if name not in known:
                 expected = ", ".join((*BY_MODEL, *KINDS, *sorted(known)))
                 raise UsageError("section_unknown", f"expected one of {expected}, found {name!r}")
-        other = "event_type" if wanted.metric != "timeliness" else "account_type"
-        if other in wanted.by or (wanted.metric != "timeliness" and "producer" in wanted.by):
-            found = other if other in wanted.by else "producer"
-            raise UsageError("section_unknown", f"{wanted.metric} has no {found}")
+        of_events = wanted.metric in OF_EVENTS
+        for name in ("account_type",) if of_events else ("event_type", "producer"):
+            if name in wanted.by:
+                raise UsageError("section_unknown", f"{wanted.metric} has no {name}")
+        if wanted.metric == "lags" and "currency" in wanted.by:
+            raise UsageError("section_unknown", "lags are of events, which may have several currencies")
         return Sections(
             property_name=names[0] if names else None,
-            producers=wanted.metric == "timeliness" and (not wanted.by or "producer" in wanted.by),
+            producers=of_events and (not wanted.by or "producer" in wanted.by),
             quarters=any(name in KINDS for name in wanted.by),
             most=wanted.most,
         )
@@ -193,7 +196,7 @@ def _log_at(books: Known) -> LogAtCut:
 
 
 def _properties(books: Known, metric: Metric) -> set[str]:
-    if metric == "timeliness":
+    if metric in OF_EVENTS:
         return {name for model in books.models.values() for name in model.property_names}
     return {name for item in books.model.account_types.values() for name in item.properties}
 

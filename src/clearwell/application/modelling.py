@@ -12,7 +12,7 @@ import polars as pl
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
-from clearwell.catalog import models
+from clearwell.catalog import expectations, models
 from clearwell.catalog.lease import WriterLease
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, UsageError
@@ -108,29 +108,39 @@ def accept_model(workspace: Workspace) -> Model:
 def put_in_force(
     workspace: Workspace, lease: WriterLease, *, accept: bool, since: datetime | None = None
 ) -> tuple[Model, datetime]:
-    """Make the folder's model the one that events are posted under; returns it and since when.
+    """Make the folder's model the one that events are posted under; returns it and the time that events come after.
 
-    With `since`, history is imported into an empty log, and the model is in force from that instant on. Raises
-    DataError when the model has problems, when the log forbids the change, or when the change has consequences and
-    `accept` is not given.
+    That is when it came into force, or, where that is later, when a learned window was accepted. With `since`, history
+    is imported into an empty log, and the model is in force from that instant on. Raises DataError when the model has
+    problems, when the log forbids the change, or when the change has consequences and `accept` is not given.
     """
     model = workspace.project_model()
     if since is not None:
         return model, _begin(workspace, lease, model, since)
     periods = workspace.periods()
     time_zone = workspace.settings.time_zone
+    fitted_at = _newest_fitted_at(workspace, periods)
     if periods and (periods[-1].version, periods[-1].time_zone) == (model.version, time_zone):
-        return model, datetime.fromisoformat(periods[-1].accepted_at)
+        return model, datetime.fromisoformat(max([periods[-1].accepted_at, *fitted_at]))
     old = _in_force(workspace)
     if old:
         _refuse_unaccepted(list(_consequences(workspace, old, model, compare_models(old, model))), accept=accept)
     known = [period.accepted_at for period in periods] + [item.recorded_at for item in workspace.log().segments]
+    known += fitted_at
     earliest = datetime.fromisoformat(max(known)) + timedelta(microseconds=1) if known else workspace.clock()
     accepted_at = max(workspace.clock(), earliest)
     with lease.write() as connection:
         period = ModelPeriod(len(periods) + 1, model.version, time_zone, stored_text(accepted_at))
         models.put_in_force(connection, period, workspace.project_texts())
     return model, accepted_at
+
+
+def _newest_fitted_at(workspace: Workspace, periods: list[ModelPeriod]) -> list[str]:
+    """When a learned window was accepted last, if one ever was: no event may seem to have been known before that."""
+    if not periods:
+        return []
+    with workspace.catalog.read() as connection:
+        return [text for text in [expectations.newest_fitted_at(connection)] if text]
 
 
 def _begin(workspace: Workspace, lease: WriterLease, model: Model, since: datetime) -> datetime:

@@ -105,7 +105,7 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
         if wanted.limit and wanted.sort == "age" and _is_summed(wanted):
             # The sums by hour say how many there are, and before which hour the oldest have opened.
             summed = clearing.open_by_hour(" AND ".join(conditions))
-            total, hour = _one(books.store.connection.execute(summed, {**parameters, "limit": wanted.limit}))
+            total, hour = _one(books.ask(summed, {**parameters, "limit": wanted.limit}))
             within = f"AND opened_at < TIMESTAMPTZ '{stored_hour(hour + 1)}'" if hour is not None else ""
         else:
             (total,), within = _one(books.ask(f"SELECT count(*) FROM ({query})", parameters)), ""

@@ -1,4 +1,4 @@
-"""The score at a cut, of one period or of many: for the present from sums that are kept, else by the metrics."""
+"""The score at a cut, of one period or of many: from sums that are kept, or by an engine from the log."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import polars as pl
 
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at
+from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
+from clearwell.catalog.comparisons import missing_money
 from clearwell.errors import UsageError
 from clearwell.ledger.sums import QUARTER_US
-from clearwell.projections.cuts import is_present
+from clearwell.projections.cuts import event_sums_at
 from clearwell.quality import clearing, score
 from clearwell.quality.rows import Subjects, summed
 from clearwell.values import periods
@@ -69,38 +70,46 @@ class Scoring:
     known: Known
     sums: Callable[[Sequence[Span]], tuple[pl.DataFrame, pl.DataFrame]]
     """Both frames are in order of `quarter`."""
+    missing: Callable[[Span], list[dict[str, Any]]]
+    """What producers' records of a period have no event, by the newest comparisons up to the cut."""
 
     def trees(self, spans: Sequence[Span]) -> Iterator[list[dict[str, Any]]]:
         """The tree of each of these periods, in turn."""
         subjects = Subjects.of(self.known.models, self.known.model)
         moved, due = self.sums(spans)
         for span in spans:
-            yield score.tree(subjects, score.Measured(_rows(moved, span), _rows(due, span)))
+            measured = score.Measured(_rows(moved, span), _rows(due, span), self.missing(span))
+            yield score.tree(subjects, measured)
 
 
-def tree_of(measures: Measures, span: Span) -> list[dict[str, Any]]:
+def tree_of(workspace: Workspace, measures: Measures, span: Span) -> list[dict[str, Any]]:
     """The tree of scores of a period, computed by the metrics."""
-    (nodes,) = Scoring(measures.books, lambda wanted: _measured(measures, wanted)).trees([span])
+    (nodes,) = _by_metrics(workspace, measures).trees([span])
     return nodes
+
+
+def _by_metrics(workspace: Workspace, measures: Measures) -> Scoring:
+    known = measures.books
+    return Scoring(known, lambda spans: _measured(measures, spans), lambda span: _missing(workspace, known, span))
+
+
+def _missing(workspace: Workspace, known: Known, span: Span) -> list[dict[str, Any]]:
+    with workspace.catalog.read() as connection:
+        found = missing_money(connection, None if span == periods.ALL_TIME else span, known.cut)
+    return [item.__dict__ for item in found if item.currency]
 
 
 @contextmanager
 def scoring_at(workspace: Workspace, request: CutRequest, engine: str = "") -> Iterator[Scoring]:
-    """Scores at a cut: for the present from sums that are kept, for the past, or by an engine, from the metrics."""
+    """Scores at a cut: from sums that are kept, or by an engine from the log."""
     if engine:
         from clearwell.application.measuring import measuring  # Ibis takes a second.
 
         with measuring(workspace, request, engine) as measures:
-            yield Scoring(measures.books, lambda spans: _measured(measures, spans))
+            yield _by_metrics(workspace, measures)
         return
     with books_at(workspace, request) as books:
-        if is_present(books.store, books.cut):
-            yield Scoring(books, lambda spans: _kept(books, spans))
-        else:
-            from clearwell.application.measuring import measures_on
-
-            measures = measures_on(workspace, books)
-            yield Scoring(books, lambda spans: _measured(measures, spans))
+        yield Scoring(books, lambda spans: _kept(books, spans), lambda span: _missing(workspace, books, span))
 
 
 def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -118,14 +127,11 @@ def _kept(books: Evaluated, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.Dat
     if any(edge % _HOUR_US for span in spans for edge in (span.start_us, span.end_us) if edge is not None):
         # Where midnight is within an hour of UTC, sums by the hour do not tell what opened before it.
         uncertain = [clearing.Uncertain(*row) for row in books.ask(clearing.all_hours()).fetchall()]
-    moved = books.ask(f"SELECT * FROM {books.store.table('event_sums')}")
-    return _in_order(moved), _in_order(books.ask(clearing.due_by_quarter(uncertain, business_days)))
-
-
-def _in_order(result: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    frame = pl.from_arrow(result.to_arrow_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame.with_columns(pl.col(summed(frame)).cast(pl.Int128)).sort("quarter")
+    with reading(books.log):
+        moved = event_sums_at(books.store, books.log, books.models, books.cut)
+    due = pl.from_arrow(books.ask(clearing.due_by_quarter(uncertain, business_days)).to_arrow_table())
+    assert isinstance(due, pl.DataFrame)
+    return moved.sort("quarter"), due.with_columns(pl.col(summed(due)).cast(pl.Int128)).sort("quarter")
 
 
 def _whole(spans: Sequence[Span]) -> Span:

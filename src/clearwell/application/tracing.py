@@ -273,9 +273,13 @@ def _accounts(
     sums = entries.group_by("account_type", "account", "currency", maintain_order=True).agg(
         pl.col("amount").cast(pl.Int128).sum().alias("moved"), pl.len().alias("entry_count")
     )
-    clearing = [item.name for item in books.model.account_types.values() if item.kind == "clearing"]
-    opened = fold(pl.DataFrame(schema=EPISODE_SCHEMA), entries.filter(pl.col("account_type").is_in(clearing))).open
-    since = {(row["account_type"], row["account"], row["currency"]): row for row in opened.iter_rows(named=True)}
+    clearing = {item.name for item in books.model.account_types.values() if item.kind == "clearing"}
+    since = {}
+    # What sums to zero is cleared: only of the rest is it asked when it was opened.
+    if any(row["moved"] and row["account_type"] in clearing for row in sums.iter_rows(named=True)):
+        own = entries.filter(pl.col("account_type").is_in(sorted(clearing)))
+        opened = fold(pl.DataFrame(schema=EPISODE_SCHEMA), own).open
+        since = {(row["account_type"], row["account"], row["currency"]): row for row in opened.iter_rows(named=True)}
     found = []
     for row in sums.iter_rows(named=True):
         declared = books.model.account_types[row["account_type"]]

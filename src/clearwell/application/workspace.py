@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from clearwell.catalog import manifest, models
+from clearwell.catalog import expectations, manifest, models
 from clearwell.catalog.database import Database
+from clearwell.catalog.expectations import LearnedWindow
 from clearwell.catalog.keys import SubjectKeys
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, StorageError, UsageError
@@ -183,6 +184,11 @@ class Workspace:
             return []
         with self.catalog.read() as connection:
             return models.model_periods(connection)
+
+    def learned_windows(self) -> list[LearnedWindow]:
+        """Every learned window that was ever accepted, oldest first."""
+        with self.catalog.read() as connection:
+            return expectations.learned_windows_of(connection)
 
     def known_models(self, periods: Sequence[ModelPeriod] | None = None, *, anew: bool = False) -> KnownModels:
         """Every model that was ever in force (in one of `periods`), by version.

@@ -132,6 +132,75 @@ quarantine = Table(
     Index("quarantine_by_state", "state", "number"),
 )
 
+learned_windows = Table(
+    "learned_windows",
+    metadata,
+    Column("fitted_at", String(32), primary_key=True),
+    Column("account_type", String(255), primary_key=True),
+    Column("known_sequence", BigInteger, nullable=False),
+    Column("effective_at", String(32), nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("seconds", BigInteger, nullable=False),
+    Column("quantile", String(16), nullable=False),
+    Column("headroom", String(16), nullable=False),
+    Column("episode_count", BigInteger, nullable=False),
+    Column("open_count", BigInteger, nullable=False),
+)
+"""One row per account type and time that its learned window was accepted: from then on, the newest one counts."""
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("complete", Boolean, nullable=False),
+    Column("source", String(255), nullable=False),
+    Column("flow", String(255), nullable=False),
+    Column("event_type", String(255), nullable=False),
+    Column("amount_of", String(255), nullable=False),
+    Column("period_start", String(32), nullable=False),
+    Column("period_until", String(32), nullable=False),
+    Column("cut_effective_at", String(32), nullable=False),
+    Column("cut_recorded_at", String(32), nullable=False),
+    Column("cut_sequence", BigInteger, nullable=False),
+    Column("record_count", BigInteger, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("matched_count", BigInteger, nullable=False),
+    Column("missing_count", BigInteger, nullable=False),
+    Column("unexpected_count", BigInteger, nullable=False),
+    Column("different_count", BigInteger, nullable=False),
+    Column("duplicate_count", BigInteger, nullable=False),
+    Column("without_id_count", BigInteger, nullable=False),
+    Column("without_time_count", BigInteger, nullable=False),
+    Column("outside_event_count", BigInteger, nullable=False),
+    Column("outside_record_count", BigInteger, nullable=False),
+    Column("missing_money", Text, nullable=False),
+    Column("unexpected_money", Text, nullable=False),
+    Column("different_money", Text, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Column("evaluated_at", String(32), nullable=False),
+    Index("comparisons_by_source", "source", "period_start", "period_until", "number"),
+)
+"""One row per run of a comparison with a producer's records. Without a period its bounds are empty.
+
+Money is JSON text: per currency `{"count", "money"}`, whole minor units.
+"""
+
+comparison_differences = Table(
+    "comparison_differences",
+    metadata,
+    Column("comparison", Integer, ForeignKey("comparisons.number"), primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("amount", BigInteger),
+    Column("currency", Text),
+    Column("occurred_at", String(32)),
+    Column("sequence", BigInteger),
+    Column("event_amount", BigInteger),
+    Column("event_currency", Text),
+)
+"""One row per record or event that does not match: what the record has, and what the event has."""
+
 evaluations = Table(
     "evaluations",
     metadata,

@@ -16,9 +16,11 @@ import typer
 from clearwell import __version__
 from clearwell.cli import (
     backups,
+    completeness,
     demo,
     events,
     evidence,
+    expectations,
     models,
     personal,
     proof,
@@ -47,6 +49,8 @@ models.add_to(app)
 events.add_to(app)
 questions.add_to(app)
 quality.add_to(app)
+expectations.add_to(app)
+completeness.add_to(app)
 app.add_typer(quarantine.app, name="quarantine")
 personal.add_to(app)
 proof.add_to(app)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clearwell.cli.options import HERE, AtOption, FormatOption, JsonOption, KnownAtOption, ProjectOption, chosen_format
-from clearwell.cli.output import meter, print_csv, print_json, print_table, shown_share
+from clearwell.cli.output import meter, print_csv, print_json, print_table, shown_duration, shown_share
 from clearwell.cli.questions import cut_as_json, cut_text, shown_money
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
@@ -25,7 +25,20 @@ _NODE_FIELDS = (
     "missing_estimated", "score", "score_before",
 )  # fmt: skip
 _SHARES = ("timeliness", "clearing", "cleared_on_time")
-_TITLES = {"timeliness": "Timeliness", "clearing": "Clearing", "aging": "Aging of what is overdue"}
+_SHOWN: dict[str, tuple[str, ...]] = {
+    "timeliness": ("event_count", "money", "late_count", "late_money", "timeliness"),
+    "lags": ("event_count", "lag_p50_seconds", "lag_p90_seconds", "lag_p99_seconds", "lag_max_seconds"),
+    "clearing": ("open_money", "overdue_count", "overdue_money", "due_money", "clearing", "cleared_on_time"),
+    "aging": ("open_count", "open_money"),
+}
+"""The figures that people see; programs get all."""
+
+_TITLES = {
+    "timeliness": "Timeliness",
+    "lags": "From occurred to recorded",
+    "clearing": "Clearing",
+    "aging": "Aging of what is overdue",
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,7 +55,8 @@ def quality(
         typer.Option(help="hour, day, week, month or all, as of the cut; or one, such as 2026-03 or 2026-W12."),
     ] = "month",
     metric: Annotated[
-        Literal["score", "timeliness", "clearing", "aging"], typer.Option(help="The score, or what is behind it.")
+        Literal["score", "timeliness", "lags", "clearing", "aging"],
+        typer.Option(help="The score, or what is behind it."),
     ] = "score",
     by: Annotated[
         list[str] | None,
@@ -180,15 +194,19 @@ def _print_rows(workspace: Workspace, report: Any, metric: str, form: str) -> No
     if form == "csv":
         print_csv(names, [list(row.values()) for row in report.rows])
         return
-    shown = [name for name in names if name != "is_rest"]
-    headings = [(name.replace("_", " ").capitalize(), "left" if _is_name(name) else "right") for name in shown]
+    shown = [name for name in names if _is_name(name) or name in _SHOWN[metric]]
+    headings = [(_heading(name), "left" if _is_name(name) else "right") for name in shown]
     rows = [[_cell(workspace, name, row) for name in shown] for row in report.rows]
     print_table(f"{_TITLES[metric]}, {_period_text(report.period)}", headings, rows)
     typer.echo(cut_text(report.cut))
 
 
+def _heading(name: str) -> str:
+    return name.replace("_seconds", "").replace("_", " ").capitalize()
+
+
 def _is_name(name: str) -> bool:
-    return not name.endswith(("_count", "money")) and not name.startswith(_SHARES)
+    return not name.endswith(("_count", "money", "_seconds")) and not name.startswith(_SHARES) and name != "is_rest"
 
 
 def _cell(workspace: Workspace, name: str, row: Mapping[str, Any]) -> object:
@@ -197,6 +215,8 @@ def _cell(workspace: Workspace, name: str, row: Mapping[str, Any]) -> object:
         return shown_share(value)
     if name.endswith("money"):
         return shown_money(workspace, value, row["currency"])
+    if name.endswith("_seconds"):
+        return ("-" if value < 0 else "") + shown_duration(abs(value))
     if name.endswith("_count"):
         return f"{value:,}"
     if name == "value" and row["is_rest"]:

@@ -1,1 +1,1 @@
-"""Engines: each provides the relation of a cut's events, runs a relation, and returns Arrow."""
+"""Engines run relations, and ask producers, elsewhere than in the projections. Only `bootstrap` imports them."""

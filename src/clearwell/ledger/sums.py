@@ -1,5 +1,7 @@
 """What events moved, and how much of it came late, summed by the quarter of an hour in which they were recorded.
 
+Also by epochs of the log, so that a cut in the past needs to look at the events of few epochs.
+
 The same as `quality.timeliness` says of the log, batch by batch; a property test holds the two together.
 """
 
@@ -12,6 +14,7 @@ import polars as pl
 
 from clearwell.flows.model import EventType, Model
 from clearwell.values import columns
+from clearwell.values.times import INSTANT
 
 QUARTER_US = 900_000_000
 """Periods begin at quarters of an hour in every time zone of today."""
@@ -21,6 +24,8 @@ EVENT_SUMS_SCHEMA = pl.Schema(
         "event_type": pl.String(),
         "currency": pl.String(),
         "quarter": pl.Int64(),
+        "epoch": pl.Int64(),
+        "span_to": INSTANT,
         "event_count": pl.Int64(),
         "money": pl.Int128(),
         "judged_count": pl.Int64(),
@@ -29,10 +34,14 @@ EVENT_SUMS_SCHEMA = pl.Schema(
         "late_money": pl.Int128(),
     }
 )
-"""`quarter` counts quarters of an hour since 1970. An event counts once in each currency that it moved. Judged are
+"""`quarter` counts quarters of an hour since 1970, and `epoch` so many sequences as `EVENT_EPOCH_EVENTS`; `span_to` is
+the greatest `effective_at`. An event counts once in each currency that it moved. Judged are
 events whose type has a deadline, in the model that they were posted under, and late are those recorded after it."""
 
-_KEY = list(EVENT_SUMS_SCHEMA)[:3]
+EVENT_EPOCH_EVENTS = 1 << 20
+
+EVENT_SUMS_KEY = ("event_type", "currency", "quarter", "epoch")
+_SUMS = list(EVENT_SUMS_SCHEMA)[5:]
 
 
 def event_sums(events: pl.DataFrame, models: Mapping[str, Model]) -> pl.DataFrame:
@@ -47,7 +56,8 @@ def event_sums(events: pl.DataFrame, models: Mapping[str, Model]) -> pl.DataFram
 
 def joined_sums(sums: list[pl.DataFrame]) -> pl.DataFrame:
     """Sums of several batches as one."""
-    return pl.concat([pl.DataFrame(schema=EVENT_SUMS_SCHEMA), *sums]).group_by(_KEY).sum()
+    whole = pl.concat([pl.DataFrame(schema=EVENT_SUMS_SCHEMA), *sums])
+    return whole.group_by(EVENT_SUMS_KEY).agg(pl.max("span_to"), pl.col(_SUMS).sum()).select(*EVENT_SUMS_SCHEMA)
 
 
 def _parts(events: pl.LazyFrame, event_type: EventType) -> Iterator[pl.LazyFrame]:
@@ -71,6 +81,8 @@ def _parts(events: pl.LazyFrame, event_type: EventType) -> Iterator[pl.LazyFrame
             event_type=pl.lit(event_type.name),
             currency=currency,
             quarter=pl.col("recorded_at").to_physical() // QUARTER_US,
+            epoch=(pl.col("sequence") - 1) // EVENT_EPOCH_EVENTS,
+            effective_at="effective_at",
             event_count=(~counted).cast(pl.Int64),
             money=value.cast(pl.Int128).abs() * count,
             late=late,
@@ -78,8 +90,9 @@ def _parts(events: pl.LazyFrame, event_type: EventType) -> Iterator[pl.LazyFrame
         counts, money = pl.col("event_count").sum(), pl.col("money").sum()
         of_late = [pl.col(name).filter("late").sum().alias(f"late_{short}") for name, short in _SUMMED]
         yield (
-            own.group_by(_KEY)
+            own.group_by(EVENT_SUMS_KEY)
             .agg(
+                pl.max("effective_at").alias("span_to"),
                 counts,
                 money,
                 *of_late,

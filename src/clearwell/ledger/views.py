@@ -5,9 +5,12 @@ Says the same as `ledger.posting`; a property test holds the two together. Runs 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from clearwell.flows.model import AccountReference, Model, PropertyValue
 from clearwell.values import columns
@@ -78,6 +81,27 @@ def _value(item: PropertyValue, event_columns: Collection[str]) -> str:
 def quoted_name(name: str) -> str:
     """A name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def with_values(query: str, values: Mapping[str, Any]) -> str:
+    """The query with a literal in the place of each `$NAME` of `values`, which are texts, instants or whole numbers.
+
+    DuckDB could be given them as parameters. But where pandas is installed, it imports that for the first of them.
+    """
+
+    def literal(match: re.Match[str]) -> str:
+        value = values.get(match[1])
+        match value:
+            case None:
+                return match[0]
+            case datetime():
+                return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat()}'"
+            case str():
+                return quoted_text(value)
+            case _:
+                return str(int(value))
+
+    return re.sub(r"\$([a-z_0-9]+)", literal, query)
 
 
 def quoted_text(text: str) -> str:

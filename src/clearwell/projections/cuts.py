@@ -7,14 +7,15 @@ the others alone are folded again, from their entries in the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from clearwell.flows.model import Model
 from clearwell.ledger.fold import EPISODE_SCHEMA, RESERVOIR_EPOCH_EVENTS, Folded, fold, fold_reservoirs
-from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, NOT_ENTERED, entries_of, touching
+from clearwell.ledger.posting import ACCOUNT, ENTRY_SCHEMA, NOT_ENTERED, NOT_POSTED, entries_of, touching
+from clearwell.ledger.sums import EVENT_EPOCH_EVENTS, EVENT_SUMS_SCHEMA, event_sums, joined_sums
 from clearwell.log.reader import LogReader
 from clearwell.projections.store import TABLES, ProjectionStore
 from clearwell.values.cuts import Cut
@@ -115,6 +116,31 @@ def is_present(store: ProjectionStore, cut: Cut) -> bool:
     """Whether the cut has everything that the store has applied, so that its tables say what was so at the cut."""
     latest = store.latest_effective_at
     return cut.sequence >= store.applied_sequence and (latest is None or cut.effective_at >= latest)
+
+
+def event_sums_at(store: ProjectionStore, log: LogReader, models: Mapping[str, Model], cut: Cut) -> pl.DataFrame:
+    """The sums of events as of the cut, in `EVENT_SUMS_SCHEMA`. Reads the events of epochs that are not whole there."""
+    columns, table = ", ".join(EVENT_SUMS_SCHEMA), store.table("event_sums")
+    if is_present(store, cut):
+        return _frame(store, f"SELECT {columns} FROM {table}", EVENT_SUMS_SCHEMA)
+    effective_at = f"TIMESTAMPTZ '{stored_text(cut.effective_at)}'"
+    begun = f"SELECT * FROM {table} WHERE epoch * {EVENT_EPOCH_EVENTS} < {int(cut.sequence)}"
+    beyond = f"span_to > {effective_at} OR (epoch + 1) * {EVENT_EPOCH_EVENTS} > {int(cut.sequence)}"
+    found = store.connection.execute(f"SELECT DISTINCT epoch FROM ({begun}) WHERE {beyond} ORDER BY epoch").fetchall()
+    epochs = [int(epoch) for (epoch,) in found]
+    whole = f"SELECT {columns} FROM ({begun}) WHERE NOT list_contains({epochs}::BIGINT[], epoch)"
+    sums = [_frame(store, whole, EVENT_SUMS_SCHEMA)]
+    return joined_sums([*sums, *(event_sums(part, models) for part in _events_of(log, epochs, cut))])
+
+
+def _events_of(log: LogReader, epochs: Sequence[int], cut: Cut) -> Iterator[pl.DataFrame]:
+    """What the cut has of the events of these epochs, file by file."""
+    for epoch in epochs:
+        first = epoch * EVENT_EPOCH_EVENTS + 1
+        last = min(first + EVENT_EPOCH_EVENTS - 1, cut.sequence)
+        for file in log.covering(first, last):
+            within = pl.col("sequence").is_between(first, last) & (pl.col("effective_at") <= cut.effective_at)
+            yield log.collected(file, log.scan(file).filter(within).drop(*NOT_POSTED, strict=False))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from clearwell.ledger.fold import (
     over_epochs,
 )
 from clearwell.ledger.posting import Posted
-from clearwell.ledger.sums import EVENT_SUMS_SCHEMA
+from clearwell.ledger.sums import EVENT_EPOCH_EVENTS, EVENT_SUMS_KEY, EVENT_SUMS_SCHEMA
 from clearwell.ledger.views import quoted_text
 from clearwell.projections.attaching import ATTACHED, MEMORY, Reading
 from clearwell.values.deferred import Deferred
@@ -152,9 +152,9 @@ WHEN NOT MATCHED THEN INSERT BY NAME
 
 _ADD_TO_EVENT_SUMS = f"""
 MERGE INTO event_sums AS target USING changes AS change
-ON (target.event_type = change.event_type AND target.currency = change.currency AND target.quarter = change.quarter)
-WHEN MATCHED THEN UPDATE SET
-    {", ".join(f"{name} = target.{name} + change.{name}" for name in list(EVENT_SUMS_SCHEMA)[3:])}
+ON ({" AND ".join(f"target.{name} = change.{name}" for name in EVENT_SUMS_KEY)} AND target.epoch >= {{earliest}})
+WHEN MATCHED THEN UPDATE SET span_to = greatest(target.span_to, change.span_to),
+    {", ".join(f"{name} = target.{name} + change.{name}" for name in list(EVENT_SUMS_SCHEMA)[5:])}
 WHEN NOT MATCHED THEN INSERT BY NAME
 """
 
@@ -267,7 +267,8 @@ class ProjectionStore:
             self._execute(_ADD_TO_RESERVOIRS, over_epochs(sums))
             earliest = (first_sequence - 1) // RESERVOIR_EPOCH_EVENTS  # The others need not be looked at.
             self._execute(_ADD_TO_EPOCHS.format(earliest=earliest), sums)
-            self._execute(_ADD_TO_EVENT_SUMS, posted.sums)
+            earliest = (first_sequence - 1) // EVENT_EPOCH_EVENTS
+            self._execute(_ADD_TO_EVENT_SUMS.format(earliest=earliest), posted.sums)
             latest = [frame["effective_at"].max() for frame in (posted.clearing, posted.reservoir)]
             self.connection.execute(
                 "UPDATE progress SET applied_sequence = ?, latest_effective_at = greatest(latest_effective_at, ?, ?)",

@@ -101,7 +101,7 @@ def hours_with_due(business_days: bool = True) -> str:
     if not business_days:
         return f"""
         SELECT h.*, {_DUE_OF_HOUR} AS due FROM (
-            SELECT h.*, w.window_seconds, {_FIRST_DUE} AS first_due
+            SELECT h.*, w.window_seconds, w.business_calendar, {_FIRST_DUE} AS first_due
             FROM hours_at AS h JOIN windows AS w USING (account_type)
         ) AS h
         """
@@ -141,14 +141,15 @@ class Uncertain:
     first: int
     last: int
     window_seconds: int | None
-    """None where the window is of business days."""
+    business_calendar: bool
+    """Whether the window is of business days. Without either window, nothing is ever due."""
 
 
 def uncertain_hours(business_days: bool = True) -> str:
     """The fields of `Uncertain`, a row per account type that has such hours."""
     hours = hours_with_due(business_days)
     return f"""
-    SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds)
+    SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds), any_value(business_calendar)
     FROM ({hours}) WHERE due IS NULL GROUP BY account_type
     """
 
@@ -211,7 +212,7 @@ def _any_of(uncertain: Collection[Uncertain]) -> str:
 def all_hours() -> str:
     """The fields of `Uncertain` for every account type and all hours in which an episode opened."""
     return """
-    SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds)
+    SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds), any_value(business_calendar)
     FROM hours_at JOIN windows USING (account_type) GROUP BY account_type
     """
 
@@ -228,7 +229,7 @@ def due_by_quarter(uncertain: Collection[Uncertain], business_days: bool = True)
         sum(CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END)::HUGEINT AS due_money,
         sum(CASE WHEN due THEN open_count + cleared_count ELSE 0 END)::HUGEINT AS due_count
     FROM ({hours_with_due(business_days)})
-    WHERE NOT ({_any_of(uncertain)}) AND open_count + cleared_count > 0 GROUP BY ALL
+    WHERE NOT ({_any_of(uncertain)}) GROUP BY ALL HAVING sum(open_count + cleared_count) > 0
     {"".join(f" UNION ALL {_one_by_one(it)}" for it in uncertain)}
     """
 
@@ -239,12 +240,13 @@ def _one_by_one(it: Uncertain) -> str:
     Where the window is of seconds, it is due if it opened early enough: that is told without any other relation.
     """
     start, end = (f"TIMESTAMPTZ '{stored_hour(hour)}'" for hour in (it.first, it.last + 1))
-    if it.window_seconds is None:
+    if it.business_calendar:
         open_now, cleared = (f"({rows()})" for rows in (open_with_state, cleared_with_due))
         opened_at, is_due = "opened_at", "due_at <= $effective_at"
     else:
         open_now, cleared, opened_at = "open_at", "episodes_at", "opened_effective_at"
-        is_due = f"opened_effective_at <= $effective_at - to_seconds({it.window_seconds})"
+        seconds = "NULL" if it.window_seconds is None else it.window_seconds
+        is_due = f"opened_effective_at <= $effective_at - to_seconds({seconds})"
     is_one = f"account_type = {quoted_text(it.account_type)} AND {opened_at} >= {start} AND {opened_at} < {end}"
     quarter = f"epoch_us({opened_at}) // 900000000"
     return f"""

@@ -6,12 +6,12 @@ opening, as few rows as calendar and changes of clocks allow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from clearwell.flows.model import Model
-from clearwell.values.durations import BusinessDays, FixedDuration
+from clearwell.values.durations import BusinessDays, FixedDuration, Learned
 from clearwell.values.periods import Span, instant, micros, period_of
 
 _DAY_US = 86_400_000_000
@@ -23,10 +23,13 @@ _SCHEMA = pa.schema(
 )
 
 
-def fixed_windows(model: Model) -> dict[str, int]:
-    """The windows of physical time, in seconds, by account type."""
+def fixed_windows(model: Model, learned: Mapping[str, int]) -> dict[str, int]:
+    """The windows of physical time, in seconds, by account type; `learned` has those that were learned and accepted."""
     windows = {name: item.clears_within for name, item in model.account_types.items()}
-    return {name: window.seconds for name, window in windows.items() if isinstance(window, FixedDuration)}
+    fixed = {name: window.seconds for name, window in windows.items() if isinstance(window, FixedDuration)}
+    return fixed | {
+        name: learned[name] for name, window in windows.items() if isinstance(window, Learned) and name in learned
+    }
 
 
 def business_windows(model: Model, time_zone: str, first_us: int, last_us: int) -> pa.Table:

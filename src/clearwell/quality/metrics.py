@@ -13,8 +13,10 @@ from clearwell.quality import cleared, relations, sections, timeliness
 from clearwell.values import columns
 from clearwell.values.periods import Span
 
-Metric = Literal["timeliness", "clearing", "aging"]
-METRICS: tuple[Metric, ...] = ("timeliness", "clearing", "aging")
+Metric = Literal["timeliness", "lags", "clearing", "aging"]
+METRICS: tuple[Metric, ...] = ("timeliness", "lags", "clearing", "aging")
+OF_EVENTS: tuple[Metric, ...] = ("timeliness", "lags")
+"""The metrics whose rows are of event types; those of the others are of account types."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Sections:
 
 def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sections()) -> Table:
     """The rows of a metric for a period; `quarter`, `producer`, `value` and `is_rest` as far as they are wanted."""
-    if metric == "timeliness":
-        return _timeliness(scope, span, wanted)
+    if metric in OF_EVENTS:
+        return _of_events(metric, scope, span, wanted)
     accounts = cleared.opened_within(_episodes(scope), span)
     judged = cleared.with_due(accounts, scope.window_seconds, scope.has_business_days)
     by = []
@@ -67,17 +69,20 @@ def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sectio
     return sections.of_top_values(rows, "section", "due_count" if metric == "clearing" else "open_count", wanted.most)
 
 
-def _timeliness(scope: Scope, span: Span, wanted: Sections) -> Table:
+def _of_events(metric: Metric, scope: Scope, span: Span, wanted: Sections) -> Table:
     by, keep = [], []
     if wanted.property_name is not None:
         keep.append(columns.property_column(wanted.property_name))
     if wanted.producers:
         keep.append("producer")
-    rows = relations.moved(relations.events(scope.models), scope.models, keep)
+    rows = relations.events(scope.models)
+    if metric == "timeliness":
+        rows = relations.moved(rows, scope.models, keep)
     rows = timeliness.recorded_within(rows, span)
     if wanted.quarters:
         rows, by = sections.by_quarter(rows, "recorded_us"), ["quarter"]
-    found = timeliness.timeliness(rows, [*by, *keep])
+    measured = timeliness.timeliness if metric == "timeliness" else timeliness.lags
+    found = measured(rows, [*by, *keep])
     if wanted.property_name is None:
         return found
     return sections.of_top_values(found, keep[0], "event_count", wanted.most)

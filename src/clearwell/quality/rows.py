@@ -16,7 +16,8 @@ BY_MODEL = ("flow", "owner", "event_type", "account_type", "producer", "currency
 """The cross-sections beside periods and properties."""
 
 _PAST_DUE = ("1 h", "1 d", "7 d", "30 d", "90 d", "more")
-_BUCKET, _VALUE = "bucket", "value"
+_BUCKET, _VALUE, _LAG = "bucket", "value", "lag_seconds"
+_PERCENTS = (50, 90, 99)
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,23 @@ def rows(frame: pl.DataFrame, subjects: Subjects, by: Sequence[str], time_zone: 
     frame = frame.with_columns(_period(frame, kind, time_zone) for kind in names if kind in KINDS)
     if _VALUE in frame.columns:
         names += ["is_rest", _VALUE]
-    names = list(dict.fromkeys([*names, "currency", *([_BUCKET] if _BUCKET in frame.columns else [])]))
+    apart = [name for name in ("currency", _BUCKET, _LAG) if name in frame.columns]
+    names = list(dict.fromkeys([*names, *apart]))
     sums = frame.group_by(names).agg(pl.col(summed(frame)).sum()).sort(names, nulls_last=True)
+    if _LAG in frame.columns:
+        sums = _quantiles(sums, [name for name in names if name != _LAG])
     return [_with_shares(row) for row in sums.iter_rows(named=True)]
+
+
+def _quantiles(lags: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """How late events were, in seconds: by nearest rank, so that each figure is the lag of an event."""
+    rank = pl.col("event_count").cum_sum()
+    count = pl.col("event_count").sum()
+    found = {
+        f"lag_p{percent}_seconds": pl.col(_LAG).filter(rank * 100 >= count * percent).min() for percent in _PERCENTS
+    }
+    most = pl.col(_LAG).max().alias("lag_max_seconds")
+    return lags.sort(_LAG).group_by(names).agg(count.alias("event_count"), most, **found).sort(names, nulls_last=True)
 
 
 def _period(frame: pl.DataFrame, kind: str, time_zone: str) -> pl.Series:
@@ -91,6 +106,8 @@ def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
         row["is_rest"] = bool(row["is_rest"])
     if _BUCKET in row:
         return {"past_due": _PAST_DUE[int(row.pop(_BUCKET))], **row}
+    if "lag_max_seconds" in row:
+        return row
     if "late_money" in row:
         return row | {
             "timeliness": _share(row["late_money"], row["judged_money"]),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import ibis
 from ibis.expr.types import Table
 
-from clearwell.quality.relations import MONEY
+from clearwell.quality.relations import MONEY, whole_steps
 from clearwell.values.periods import Span
 
 
@@ -19,6 +19,16 @@ def recorded_within(rows: Table, span: Span) -> Table:
     if span.end_us is not None:
         conditions.append(rows.recorded_us < span.end_us)
     return rows.filter(*conditions) if conditions else rows
+
+
+def lags(log: Table, by: Sequence[str] = ()) -> Table:
+    """How many events were recorded so many whole seconds after they occurred; per event type, and columns of `by`.
+
+    `lag_seconds` is rounded down, and negative for an event that was recorded before it occurred.
+    """
+    seconds = whole_steps(log.recorded_us - log.occurred_us, 1_000_000)
+    rows = log.mutate(event_type=log.type, lag_seconds=seconds)
+    return rows.group_by(["event_type", *by, "lag_seconds"]).agg(event_count=rows.count())
 
 
 def timeliness(moved: Table, by: Sequence[str] = ()) -> Table:

@@ -38,10 +38,17 @@ class Span:
     start_us: int | None = None
     end_us: int | None = None
 
-    def has(self, instant_us: int) -> bool:
-        """Whether the instant is in the span."""
-        after = self.start_us is None or instant_us >= self.start_us
-        return after and (self.end_us is None or instant_us < self.end_us)
+    @property
+    def start(self) -> datetime:
+        """The first instant. All time has none, and must not be asked."""
+        assert self.start_us is not None
+        return instant(self.start_us)
+
+    @property
+    def until(self) -> datetime:
+        """The instant after the last. All time has none, and must not be asked."""
+        assert self.end_us is not None
+        return instant(self.end_us)
 
 
 ALL_TIME = Span("all", "all")

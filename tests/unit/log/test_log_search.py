@@ -13,6 +13,7 @@ from pyarrow import parquet
 from clearwell.application import compacting
 from clearwell.errors import StorageError
 from clearwell.log import compaction, footers, search
+from clearwell.log.filters import Wanted
 from clearwell.log.footers import Footer, Footers
 from clearwell.log.reader import LogReader
 from clearwell.log.search import Alternative, Condition, found_by
@@ -112,10 +113,16 @@ def test_row_groups_that_cannot_hold_a_value_are_ruled_out(tmp_path: Path) -> No
     table = pl.DataFrame({"name": texts, "other": texts}).to_arrow()
     parquet.write_table(table, path, row_group_size=2, write_statistics=["name"])
     footer = Footer(path)
-    assert [footer.holding("name", [text]) for text in ("a", "b", "cc", "f", "g")] == [{0}, {0}, set(), {2}, set()]
-    assert footer.holding("name", ["0", "e"]) == {2}
+    assert [footer.holding("name", Wanted([text])) for text in ("a", "b", "cc", "f", "g")] == [
+        {0},
+        {0},
+        set(),
+        {2},
+        set(),
+    ]
+    assert footer.holding("name", Wanted(["0", "e"])) == {2}
     assert footer.holding("name", None) == {0, 2}
-    assert footer.holding("other", ["x"]) == footer.holding("other", None) == {0, 1, 2}
+    assert footer.holding("other", Wanted(["x"])) == footer.holding("other", None) == {0, 1, 2}
     assert footer.holding("absent", None) == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ def test_what_is_set_is_read(tmp_path: Path) -> None:
         ("timezone: UTC", "settings_invalid", "timezone"),
         ("time_zone: Mars/Base", "settings_invalid", "time_zone"),
         ("batch_events: 0", "settings_invalid", "batch_events"),
+        ("expectations: {quantile: 1}", "settings_invalid", "expectations.quantile"),
+        ("expectations: {quantile: 0.49}", "settings_invalid", "expectations.quantile"),
+        ("expectations: {headroom: 0.9}", "settings_invalid", "expectations.headroom"),
+        ("expectations: {headrom: 2}", "settings_invalid", "expectations.headrom"),
         ("record_bytes: lots", "settings_invalid", "record_bytes"),
         ("future_limit_days: -1", "settings_invalid", "future_limit_days"),
         ("- a list", "settings_invalid", ""),
@@ -65,3 +70,10 @@ def test_a_folder_without_settings_is_no_project(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="clearwell init") as caught:
         read_settings(tmp_path)
     assert caught.value.code == "project_not_found"
+
+
+def test_what_is_learned_is_set_in_exact_decimals(tmp_path: Path) -> None:
+    """A quantile and a headroom are the decimals that are written, not the binary fractions next to them."""
+    learned = read(tmp_path, "expectations: {quantile: 0.95, headroom: 1.1, subdivide: {charge: shop}}").expectations
+    assert (learned.quantile, learned.headroom, learned.minimum_episodes) == (Decimal("0.95"), Decimal("1.1"), 200)
+    assert learned.subdivide == {"charge": "shop"}
