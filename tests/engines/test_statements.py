@@ -84,9 +84,9 @@ def test_clickhouse_needs_its_setting(tmp_path: Path) -> None:
     """Without it, a join fills what it does not find with zeros, where a column has no nulls of its own."""
     log = log_of_three(tmp_path / "log")
     rows = ibis.table(log.schema, name=EVENTS)
-    first = rows.filter(rows.sequence == 1).select(first=rows.sequence)
+    first = rows.filter(rows.sequence == 1).select(first=rows.sequence, one=ibis.literal(1))
     joined = rows.left_join(first, rows.sequence == first.first)
-    unfound = joined.filter(first.first.isnull())
+    unfound = joined.filter(first.one.isnull())
     answer = unfound.agg(unfound_count=unfound.count())
     for engine, expected in ((ClickHouseStatements(log), 2), (_WithoutSetting(log), 0)):
         with closing(engine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -35,9 +36,13 @@ class SparkEngine:
         """Raises UsageError for what cannot be an address or is not installed, StorageError when nothing answers."""
         self._opened = opened(address)
         self._session = self._opened.session
-        with _failing():
-            self._files(log).createOrReplaceTempView(EVENTS_TABLE)
-            self._session.sql(events_query(log, "spark")).createOrReplaceTempView(EVENTS)
+        try:
+            with _failing():
+                self._files(log).createOrReplaceTempView(EVENTS_TABLE)
+                self._session.sql(events_query(log, "spark")).createOrReplaceTempView(EVENTS)
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, relation: Table, tables: Mapping[str, pa.Table] | None = None) -> pa.Table:
         """The rows of a relation over `events` and `tables`. Raises StorageError when Spark fails."""
@@ -59,8 +64,12 @@ class SparkEngine:
         )
         if not log.paths:
             return self._session.createDataFrame([], schema)
-        plain = self._session.read.option("__globPaths__", "false")  # A folder may be named as a pattern would be.
-        return plain.schema(schema).parquet(*log.paths)
+        return self._session.read.schema(schema).parquet(*map(_escaped, log.paths))
+
+
+def _escaped(path: str) -> str:
+    """A path that Spark does not take for a pattern, whatever its folders are called."""
+    return re.sub(r"([][{}*?\\])", r"\\\1", path)
 
 
 def statement(relation: Table) -> str:

@@ -53,7 +53,7 @@ _PART_OF_TEXT = re.compile(r"GET\(\s*SPLIT\(([^()]*)\),\s*([0-9]+)\s*\)")
 """A part of a text in Snowflake would be of the type VARIANT, whose text has quotes."""
 
 _ENDINGS: dict[Dialect, str] = {"clickhouse": "\nSETTINGS join_use_nulls = 1"}
-"""Without its setting ClickHouse fills what a join does not find with 0 and empty texts."""
+"""Without its setting ClickHouse fills what a join does not find with 0 and empty texts, in columns without nulls."""
 
 
 def statement(relation: Table, log: LogAtCut, dialect: Dialect, tables: Mapping[str, pa.Table] | None = None) -> str:
@@ -81,7 +81,7 @@ def events_query(log: LogAtCut, dialect: Dialect, used: Collection[str] | None =
     chosen = [
         f"{_MICROSECONDS[dialect].format(_quoted(MICROSECONDS[name], dialect))} AS {_quoted(name, dialect)}"
         if name in MICROSECONDS
-        else _quoted(name, dialect)
+        else _stored(name, dialect)
         for name in log.schema
         if used is None or name in used
     ]
@@ -91,6 +91,12 @@ def events_query(log: LogAtCut, dialect: Dialect, used: Collection[str] | None =
         f"SELECT {', '.join(chosen)}\nFROM {source}\n"
         f"WHERE {_quoted('sequence', dialect)} <= {log.sequence:d} AND {effective} <= {log.effective_us:d}"
     )
+
+
+def _stored(name: str, dialect: Dialect) -> str:
+    """A column as it is. ClickHouse would give 0 where a column without nulls has no next row, or no match."""
+    quoted = _quoted(name, dialect)
+    return f"toNullable({quoted}) AS {quoted}" if dialect == "clickhouse" else quoted
 
 
 def _files(log: LogAtCut) -> str:
