@@ -43,12 +43,17 @@ def open_workspace(
 
 
 def _engine(name: str, log: LogAtCut, connection: duckdb.DuckDBPyConnection | None) -> Engine:
-    """The engine of this name, `duckdb`. Raises UsageError for any other."""
-    if name != "duckdb":
-        raise UsageError("engine_unknown", f"expected duckdb, found {name!r}")
-    from clearwell.engines.duckdb import DuckDBEngine  # It takes a second to import.
+    """The engine of this name: `duckdb`, or Spark by its address. Raises UsageError for any other, and as they do."""
+    if name == "duckdb":
+        from clearwell.engines.duckdb import DuckDBEngine  # Each takes a second to import.
 
-    return DuckDBEngine(log, connection)
+        return DuckDBEngine(log, connection)
+    from clearwell.engines.spark import SparkEngine
+    from clearwell.engines.spark_sessions import EXPECTED, is_address
+
+    if not is_address(name):
+        raise UsageError("engine_unknown", f"expected duckdb, {EXPECTED}, found {name!r}")
+    return SparkEngine(log, name)
 
 
 def open_producer(asked: Asked, folder: Path) -> AbstractContextManager[Producer]:

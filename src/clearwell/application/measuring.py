@@ -16,6 +16,7 @@ from clearwell.application.scoring import period_named, tree_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
+from clearwell.quality.dialects import Dialect, statement
 from clearwell.quality.due import business_windows, fixed_windows
 from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
 from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
@@ -95,6 +96,18 @@ def measures_on(workspace: Workspace, books: Evaluated) -> Measures:
         return Measures(books, workspace.engine("duckdb", _log_at(books), books.store.connection), kept=True)
 
 
+def statement_behind(workspace: Workspace, request: CutRequest, wanted: MeasureRequest, dialect: Dialect) -> str:
+    """The statement that gives the sums of a metric in another system, from the log alone (`quality.dialects`).
+
+    Its rows are those of `metrics.relation`: periods of sections are still quarters of an hour, flows and owners are
+    not there. Raises as `measure` does.
+    """
+    known = known_at(workspace, request)
+    with closing(workspace.engine("duckdb", _log_at(known), None)) as running, reading(known.log):
+        measures = Measures(known, running, kept=False)
+        return measures.statement(wanted, period_named(wanted.period, known), dialect)
+
+
 _KEPT = " UNION ALL ".join(
     "SELECT account_type, account, currency, balance::DECIMAL(38, 0) AS balance, "
     "turnover::DECIMAL(38, 0) AS turnover, entry_count::BIGINT AS entry_count, "
@@ -119,12 +132,13 @@ class Measures:
 
     def frame(self, metric: Metric, span: Span, wanted: Sections) -> pl.DataFrame:
         """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
-        scope = self.scope
-        tables = {}
-        if scope.has_business_days and metric not in OF_EVENTS:
-            tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
         with reading(self.books.log):
-            return _as_frame(self._engine.run(relation(metric, scope, span, wanted), tables))
+            return _as_frame(self._engine.run(relation(metric, self.scope, span, wanted), self._tables(metric)))
+
+    def statement(self, wanted: MeasureRequest, span: Span, dialect: Dialect) -> str:
+        """What gives the rows of `frame` in another system."""
+        asked = relation(wanted.metric, self.scope, span, self._sections(wanted))
+        return statement(asked, _log_at(self.books), dialect, self._tables(wanted.metric))
 
     @property
     def scope(self) -> Scope:
@@ -138,6 +152,11 @@ class Measures:
             has_business_days=has_business_days(model),
             episodes=self._episodes,
         )
+
+    def _tables(self, metric: Metric) -> dict[str, pa.Table]:
+        if metric in OF_EVENTS or not self.scope.has_business_days:
+            return {}
+        return {cleared.BUSINESS_WINDOWS: self._business_windows()}
 
     def _business_windows(self) -> pa.Table:
         log = relations.events(self.books.models)

@@ -9,6 +9,7 @@ import ibis
 import pyarrow as pa
 from ibis.expr.types import Table
 
+from clearwell.engines.answers import as_declared
 from clearwell.ledger.views import quoted_name, quoted_text
 from clearwell.quality.relations import EVENTS, MICROSECONDS
 from clearwell.quality.running import LogAtCut
@@ -31,7 +32,7 @@ class DuckDBEngine:
         """The rows of a relation over `events` and `tables`."""
         for name, table in (tables or {}).items():
             self._connection.register(name, table)
-        return self._connection.execute(statement(relation)).to_arrow_table()
+        return as_declared(relation, self._connection.execute(statement(relation)).to_arrow_table())
 
     def close(self) -> None:
         """Close the connection, if it is the engine's own."""

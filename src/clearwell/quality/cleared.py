@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import ibis
 from ibis.expr.types import IntegerValue, Table
 
-from clearwell.quality.relations import MONEY
+from clearwell.quality.relations import MONEY, whole_steps
 from clearwell.values.periods import Span
 
 BUSINESS_WINDOWS = "due_windows"
@@ -50,7 +50,7 @@ def with_due(episodes: Table, window_seconds: Mapping[str, int], business: bool)
     fixed: IntegerValue = ibis.cases(*cases, else_=ibis.null("int64")) if cases else ibis.null("int64")
     if not business:
         return episodes.mutate(due_us=episodes.opened_us + fixed)
-    rows, windows = episodes.mutate(day=episodes.opened_us // _DAY_US), business_windows()
+    rows, windows = episodes.mutate(day=whole_steps(episodes.opened_us, _DAY_US)), business_windows()
     found = rows.left_join(
         windows,
         [

@@ -131,8 +131,15 @@ def entries(log: Table, models: Mapping[str, Model], kind: str = "clearing") -> 
                     if model.account_types[reference.account_type].kind == kind:
                         sides[_Side(event.name, 2 * number + side, move.amount, reference)].append(version)
     if not sides:
-        return ibis.memtable([], schema=_ENTRY_SCHEMA)
+        return _no_entries(log)
     return ibis.union(*(_entry(log, side, versions) for side, versions in sides.items()))
+
+
+def _no_entries(log: Table) -> Table:
+    texts = {name: ibis.null("string") for name in ("account_type", "account", "currency")}
+    nothing = log.filter(ibis.literal(False))
+    whole = {"sequence": log.sequence, "entry_index": log.sequence, "effective_us": log.effective_us}
+    return nothing.select(**texts, **whole, amount=_no_money())
 
 
 @dataclass(frozen=True)
@@ -143,14 +150,6 @@ class _Side:
     entry_index: int
     amount: str
     reference: AccountReference
-
-
-_ENTRY_SCHEMA = ibis.schema(
-    {
-        "account_type": "string", "account": "string", "currency": "string", "sequence": "int64",
-        "entry_index": "int64", "effective_us": "int64", "amount": MONEY,
-    }
-)  # fmt: skip
 
 
 def _entry(log: Table, side: _Side, versions: Sequence[str]) -> Table:
@@ -193,26 +192,46 @@ def episodes(entered: Table) -> Table:
     In log order: it opens at the entry that leaves zero, and clears at the one that returns there. `opened_us` and
     `last_us` are of its first and last entry, `turnover` is the money that came in.
     """
-    account = ["account_type", "account", "currency"]
+    ends = _ends(entered)
+    along = ibis.window(group_by=_ACCOUNT, order_by=[ends.sequence, ends.entry_index])
+
+    def at_last(value: Value) -> Value:
+        return ibis.ifelse(ends.is_last, value, value.lead().over(along))
+
+    # Of the ends alone, the last entry of an episode is the same row as its first, or the one that follows.
+    found = ends.select(
+        *_ACCOUNT,
+        "is_first",
+        balance=at_last(ends.after).cast(MONEY),
+        turnover=(at_last(ends.came_so_far) - ends.came_so_far + ends.came).cast(MONEY),
+        entry_count=(at_last(ends.number) - ends.number + 1).cast("int64"),
+        opened_us=ends.effective_us,
+        last_us=at_last(ends.effective_us),
+    )
+    return found.filter(found.is_first).drop("is_first")
+
+
+_ACCOUNT = ("account_type", "account", "currency")
+
+
+def _ends(entered: Table) -> Table:
+    """The entries at which episodes begin and end, the last of an account among them, with the account's sums so far.
+
+    One pass over the entries in order, instead of one more to number the episodes, and another to find their ends.
+    """
     in_order = [entered.sequence, entered.entry_index]
-    so_far = ibis.window(group_by=account, order_by=in_order, preceding=None, following=0)
-    running = entered.mutate(after=entered.amount.sum().over(so_far).cast(MONEY))
-    running = running.mutate(before=(running.after - running.amount).cast(MONEY))
-    running = running.mutate(opens=ibis.ifelse(running.before == 0, 1, 0).cast("int64"))
-    along = ibis.window(group_by=account, order_by=[running.sequence, running.entry_index], preceding=None, following=0)
-    numbered = running.mutate(episode=running.opens.sum().over(along).cast("int64"))
-    within = ibis.window(
-        group_by=[*account, "episode"], order_by=[numbered.sequence.desc(), numbered.entry_index.desc()]
+    so_far = ibis.window(group_by=_ACCOUNT, order_by=in_order, preceding=None, following=0)
+    along = ibis.window(group_by=_ACCOUNT, order_by=in_order)
+    came = ibis.ifelse(entered.amount > 0, entered.amount, _no_money())
+    rows = entered.mutate(
+        came=came,
+        after=entered.amount.sum().over(so_far).cast(MONEY),
+        came_so_far=came.sum().over(so_far).cast(MONEY),
+        number=ibis.row_number().over(along),
+        next_sequence=entered.sequence.lead().over(along),
     )
-    marked = numbered.mutate(from_last=ibis.row_number().over(within))
-    found = marked.group_by([*account, "episode"]).agg(
-        balance=marked.amount.sum().cast(MONEY),
-        turnover=ibis.ifelse(marked.amount > 0, marked.amount, _no_money()).sum().cast(MONEY),
-        entry_count=marked.count(),
-        opened_us=_only(marked.opens == 1, marked.effective_us),
-        last_us=_only(marked.from_last == 0, marked.effective_us),
-    )
-    return found.drop("episode")
+    marked = rows.mutate(is_first=rows.after == rows.amount, is_last=(rows.after == 0) | rows.next_sequence.isnull())
+    return marked.filter(marked.is_first | marked.is_last)
 
 
 def kept_episodes() -> Table:
@@ -222,9 +241,13 @@ def kept_episodes() -> Table:
     return ibis.table({**dict.fromkeys(texts, "string"), **money, **dict.fromkeys(whole, "int64")}, name=KEPT_EPISODES)
 
 
-def _only(condition: BooleanValue, value: IntegerValue) -> IntegerValue:
-    """The value of the only row of a group for which the condition holds."""
-    return ibis.ifelse(condition, value, ibis.null("int64")).max()
+def whole_steps(instant_us: IntegerValue, step_us: int) -> IntegerValue:
+    """How many whole steps an instant lies after 1970, negative before.
+
+    Divided is only what the step divides without a rest: engines divide in floating point, some rounded to six digits.
+    """
+    rest = (instant_us % step_us + step_us) % step_us
+    return ((instant_us - rest) / step_us).cast("int64")
 
 
 def _no_money() -> Value:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ibis
 from ibis.expr.types import Table
 
+from clearwell.quality.relations import whole_steps
+
 QUARTER_US = 900_000_000
 """Periods begin at quarters of an hour, in every time zone of today: sums by quarter can be put together to any."""
 
 
 def by_quarter(rows: Table, instant: str) -> Table:
     """The rows with `quarter`: how many quarters of an hour since 1970 `instant` (a column) lies."""
-    return rows.mutate(quarter=(rows[instant] // QUARTER_US).cast("int64"))
+    return rows.mutate(quarter=whole_steps(rows[instant], QUARTER_US))
 
 
 def of_top_values(rows: Table, name: str, count: str, most: int) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import ibis
 from ibis.expr.types import Table
 
-from clearwell.quality.relations import MONEY
+from clearwell.quality.relations import MONEY, whole_steps
 from clearwell.values.periods import Span
 
 
@@ -26,7 +26,7 @@ def lags(log: Table, by: Sequence[str] = ()) -> Table:
 
     `lag_seconds` is rounded down, and negative for an event that was recorded before it occurred.
     """
-    seconds = ((log.recorded_us - log.occurred_us) // 1_000_000).cast("int64")
+    seconds = whole_steps(log.recorded_us - log.occurred_us, 1_000_000)
     rows = log.mutate(event_type=log.type, lag_seconds=seconds)
     return rows.group_by(["event_type", *by, "lag_seconds"]).agg(event_count=rows.count())
 
