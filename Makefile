@@ -67,7 +67,7 @@ format: $(READY)  ## Put the code in the house's form
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		--no-emit-find-links --upgrade --group dev --extra spark pyproject.toml --output-file requirements.lock
+		--no-emit-find-links --upgrade --group dev --all-extras pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links --upgrade --group fuzz --output-file requirements-fuzz.lock
 
