@@ -19,7 +19,7 @@ from sparks import cluster, connect_server, require_spark
 from statements import StatementEngine, stored_columns
 
 from agreement import Both
-from clearwell.application import measuring, scoring
+from clearwell.application import measuring
 from clearwell.application.cutting import CutRequest
 from clearwell.application.measuring import MeasureRequest
 from clearwell.engines.duckdb import DuckDBEngine
@@ -28,7 +28,9 @@ from clearwell.engines.spark_sessions import opened
 from clearwell.errors import StorageError
 from clearwell.quality import relations
 from clearwell.quality.dialects import EVENTS_TABLE, Dialect
+from clearwell.quality.metrics import METRICS
 from clearwell.quality.running import LogAtCut
+from clearwell.values.periods import ALL_TIME
 
 if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
@@ -75,15 +77,9 @@ class SparkStatements(StatementEngine):
 
 
 def report(ledger: Ledger, engine: str) -> Answers:
-    """Scores and metrics of all time, and one property: what a server is asked, for whom each question takes long."""
-    with ledger.open() as workspace:
-        cut = CutRequest(AT)
-        rows = measuring.quality(workspace, cut, "all", engine).__dict__
-        by_charge = measuring.measure(workspace, cut, MeasureRequest("clearing", by=("charge", "day"), engine=engine))
-        return {**{name: rows[name] for name in _FAMILIES}, "by charge": by_charge.rows}
-
-
-_FAMILIES = ("nodes", "timeliness", "lags", "clearing", "aging")
+    """Each metric of all time in its finest sections: what a server is asked, for whom each question takes long."""
+    with ledger.open() as workspace, measuring.measuring(workspace, CutRequest(AT), engine) as measures:
+        return {metric: measures.rows(MeasureRequest(metric, by=("charge", "day")), ALL_TIME) for metric in METRICS}
 
 
 def test_spark_in_this_process_agrees(everything: Both, expected: Answers) -> None:
@@ -97,7 +93,7 @@ def test_the_statement_for_spark_agrees(everything: Both) -> None:
         chosen = replace(workspace, engine=lambda _name, log, _connection: SparkStatements(log))
         cut, wanted = CutRequest(AT), MeasureRequest("clearing", by=("charge", "day"))
         with measuring.measuring(chosen, cut, "statement") as measures:
-            found = measures.rows(wanted, scoring.period_named("all", measures.books))
+            found = measures.rows(wanted, ALL_TIME)
         assert found == measuring.measure(workspace, cut, wanted).rows
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,8 +69,9 @@ def opened(address: str) -> Opened:
         raise UsageError("engine_unknown", f"expected {EXPECTED}, found {address!r}")
     with _installed():
         found = _connected(address) if _CONNECT.fullmatch(address) else _classic(address)
-    for name, value in _SAME_VALUES.items():
-        found.session.conf.set(name, value)
+    with warnings.catch_warnings(action="ignore"):  # One setting is deprecated, and counts.
+        for name, value in _SAME_VALUES.items():
+            found.session.conf.set(name, value)
     return found
 
 
