@@ -8,8 +8,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
 FUZZ_READY := $(VENV)/.ready-fuzz
 DEMO := build/demo
+PIN = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links
 
 .PHONY: help demo test long faults fuzz bench check lint types imports format clean
 
@@ -29,13 +32,18 @@ demo: $(READY)  ## Run the main job: simulate a platform, ingest a million event
 	@rm -rf $(DEMO)
 	@$(BIN)/clearwell demo $(DEMO)
 
-test: check $(READY)  ## Run every check and test
+$(TEST_READY): $(READY) requirements-test.lock
+	@echo "Installing what the tests need beside it: Spark, ClickHouse, statistics ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	@touch $(TEST_READY)
+
+test: check $(TEST_READY)  ## Run every check and test
 	@$(BIN)/python -m pytest -n auto
 
-long: $(READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
+long: $(TEST_READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
 	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
 
-faults: $(READY)  ## Run the fault suite with ROUNDS=200 rounds of kill -9; writes docs/reliability.md
+faults: $(TEST_READY)  ## Run the fault suite with ROUNDS=200 rounds of kill -9; writes docs/reliability.md
 	@UPDATE_DOCS=1 FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults
 
 fuzz: $(FUZZ_READY)  ## Fuzz each parser for SECONDS=60, or one: TARGET=ndjson|csv|flow|settings|instants|proof|checkpoint
@@ -45,10 +53,10 @@ $(FUZZ_READY): $(READY) requirements-fuzz.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
 	@touch $(FUZZ_READY)
 
-bench: $(READY)  ## Measure every figure with a world of EVENTS=1000000, beside what users would pick instead
+bench: $(TEST_READY)  ## Measure every figure with a world of EVENTS=1000000, beside what users would pick instead
 	@$(BIN)/python benchmarks/run.py --events $(EVENTS)
 
-check: lint types imports  ## Run ruff, strict types, the import contract and the structure tests
+check: $(TEST_READY) lint types imports  ## Run ruff, strict types, the import contract and the structure tests
 	@$(BIN)/python -m pytest tests/structure
 
 lint: $(READY)
@@ -66,10 +74,10 @@ format: $(READY)  ## Put the code in the house's form
 	@$(BIN)/ruff format --quiet .
 
 lock: ## Pin the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		--no-emit-find-links --upgrade --group dev --all-extras pyproject.toml --output-file requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		--no-emit-find-links --upgrade --group fuzz --output-file requirements-fuzz.lock
+	$(PIN) --upgrade --group dev pyproject.toml --output-file requirements.lock
+	$(PIN) --upgrade --constraint requirements.lock --group engines --all-extras pyproject.toml \
+		--output-file requirements-test.lock
+	$(PIN) --upgrade --group fuzz --output-file requirements-fuzz.lock
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -24,8 +24,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 HEAVY = {
-    "alembic", "cryptography", "duckdb", "holidays", "lifelines", "matplotlib", "numpy", "pandas", "polars", "pyarrow",
-    "pydantic", "rich", "sqlalchemy", "statsforecast",
+    "alembic", "cryptography", "duckdb", "holidays", "ibis", "lifelines", "matplotlib", "numpy", "pandas", "polars",
+    "pyarrow", "pydantic", "rich", "sqlalchemy", "statsforecast",
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_help_loads_no_heavy_library() -> None:
     assert not HEAVY & _loaded_by(_running("--help"))
 
 
-@pytest.mark.parametrize("command", ["ingest", "status", "open", "trace"])
+@pytest.mark.parametrize("command", ["ingest", "status", "open", "trace", "quality"])
 def test_a_command_loads_only_what_it_needs(tmp_path: Path, command: str) -> None:
     """The first ingest migrates nothing, and no everyday command signs, keeps a calendar or copies a ledger."""
     start_project(tmp_path)
@@ -51,8 +51,11 @@ def test_a_command_loads_only_what_it_needs(tmp_path: Path, command: str) -> Non
     others = {"clearwell.project", "clearwell.application.backing_up", "clearwell.simulation", "rich.progress"}
     readers = set() if command == "ingest" else {"clearwell.ingest.door", "pyarrow.csv", "pyarrow.parquet"}
     readers -= {"pyarrow.parquet"} if command == "trace" else set()  # It reads the footers of the log's files.
-    others |= {"pandas", "pandas.core"} if command in ("status", "open") else set()
-    assert not {"alembic", "cryptography", "holidays", "lifelines", "statsforecast", *others, *readers} & loaded
+    others |= {"pandas", "pandas.core"} if command in ("status", "open", "quality") else set()
+    assert (
+        not {"alembic", "cryptography", "holidays", "ibis", "lifelines", "pyspark", "statsforecast", *others, *readers}
+        & loaded
+    )
 
 
 def _running(*arguments: str) -> str:

@@ -14,13 +14,12 @@ from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.catalog.comparisons import missing_money
 from clearwell.errors import UsageError
-from clearwell.ledger.sums import QUARTER_US
 from clearwell.projections.cuts import event_sums_at
 from clearwell.quality import clearing, score
 from clearwell.quality.rows import Subjects, summed
 from clearwell.values import periods
 from clearwell.values.cuts import Cut
-from clearwell.values.periods import Span
+from clearwell.values.periods import QUARTER_US, Span
 
 if TYPE_CHECKING:
     from clearwell.application.measuring import Measures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,9 +14,13 @@ from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clearwell.application.cutting import CutRequest
     from clearwell.application.scoring import ScoreReport
     from clearwell.application.workspace import Workspace
     from clearwell.catalog.scores import Evaluation
+    from clearwell.quality.metrics import Metric
     from clearwell.values.periods import Span
 
 _INDENT = {"company": 0, "team": 1, "flow": 2, "account_type": 3}
@@ -67,8 +71,20 @@ def quality(
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="So many values of a property; the rest is one.")] = 20,
     engine: Annotated[
-        str, typer.Option(help="duckdb, to compute it all from the log. Default: from what is kept.")
+        str,
+        typer.Option(
+            help="duckdb, or Spark's address (spark://…, sc://…, local[2]), to compute it from the log. Default: from "
+            "what is kept."
+        ),
     ] = "",
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIALECT",
+            help="Print the statement behind the figures instead: duckdb, spark, trino, clickhouse, snowflake, "
+            "bigquery or postgres.",
+        ),
+    ] = None,
     at: AtOption = "",
     known_at: KnownAtOption = "",
     as_json: JsonOption = False,
@@ -78,6 +94,10 @@ def quality(
     from clearwell.application.cutting import CutRequest
 
     request, chosen = CutRequest(at, known_at), chosen_format(form, as_json=as_json)
+    if sql is not None:
+        metrics: tuple[Metric, ...] = ("timeliness", "clearing") if metric == "score" else (metric,)
+        _print_statements(project, request, [(item, period, tuple(by or ()), top) for item in metrics], sql)
+        return
     if metric == "score":
         if by:
             raise UsageError("section_unknown", "--by tells a metric apart: name one with --metric")
@@ -91,6 +111,23 @@ def quality(
     wanted = measuring.MeasureRequest(metric, period, tuple(by or ()), engine or "duckdb", top)
     with opened(project) as workspace:
         _print_rows(workspace, measuring.measure(workspace, request, wanted), metric, chosen)
+
+
+def _print_statements(
+    project: Path, request: CutRequest, wanted: Sequence[tuple[Metric, str, tuple[str, ...], int]], dialect: str
+) -> None:
+    """The statement of each metric; those of a score are the ones that it is summed from."""
+    from clearwell.application import measuring
+    from clearwell.quality.dialects import DIALECTS
+
+    known = [item for item in DIALECTS if item == dialect]
+    if not known:
+        raise UsageError("dialect_unknown", f"--sql: expected one of {', '.join(DIALECTS)}, found {dialect!r}")
+    with opened(project) as workspace:
+        for metric, period, by, most in wanted:
+            asked = measuring.MeasureRequest(metric, period, by, most=most)
+            statement = measuring.statement_behind(workspace, request, asked, known[0])
+            typer.echo(f"-- {_TITLES[metric]}\n{statement};\n")
 
 
 def evaluate(

@@ -14,10 +14,8 @@ import polars as pl
 
 from clearwell.flows.model import EventType, Model
 from clearwell.values import columns
+from clearwell.values.periods import QUARTER_US
 from clearwell.values.times import INSTANT
-
-QUARTER_US = 900_000_000
-"""Periods begin at quarters of an hour in every time zone of today."""
 
 EVENT_SUMS_SCHEMA = pl.Schema(
     {

@@ -12,12 +12,9 @@ import pyarrow as pa
 
 from clearwell.flows.model import Model
 from clearwell.values.durations import BusinessDays, FixedDuration, Learned
-from clearwell.values.periods import Span, instant, micros, period_of
+from clearwell.values.periods import QUARTER_US, Span, instant, micros, period_of
 
 _DAY_US = 86_400_000_000
-_QUARTER_US = 900_000_000
-"""Clocks change at quarters of an hour only."""
-
 _SCHEMA = pa.schema(
     [("account_type", pa.string()), *((name, pa.int64()) for name in ("day", "from_us", "until_us", "window_us"))]
 )
@@ -65,8 +62,8 @@ def _pieces(window: BusinessDays, day: Span, time_zone: str) -> Sequence[tuple[i
     due_day = period_of("day", instant(day.start_us + length(day.start_us)), time_zone)
     if _is_usual(day) and _is_usual(due_day):
         return [(day.start_us, day.end_us, length(day.start_us))]
-    starts = range(day.start_us, day.end_us, _QUARTER_US)
-    return [(start, start + _QUARTER_US, length(start)) for start in starts]
+    starts = range(day.start_us, day.end_us, QUARTER_US)
+    return [(start, start + QUARTER_US, length(start)) for start in starts]
 
 
 def _is_usual(day: Span) -> bool:

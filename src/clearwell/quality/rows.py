@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 
 from clearwell.flows.model import Model
-from clearwell.quality.sections import QUARTER_US
-from clearwell.values.periods import KINDS, instant, period_of
+from clearwell.values.periods import KINDS, QUARTER_US, instant, period_of
 
 BY_MODEL = ("flow", "owner", "event_type", "account_type", "producer", "currency")
 """The cross-sections beside periods and properties."""

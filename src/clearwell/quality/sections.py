@@ -6,9 +6,7 @@ import ibis
 from ibis.expr.types import Table
 
 from clearwell.quality.relations import whole_steps
-
-QUARTER_US = 900_000_000
-"""Periods begin at quarters of an hour, in every time zone of today: sums by quarter can be put together to any."""
+from clearwell.values.periods import QUARTER_US
 
 
 def by_quarter(rows: Table, instant: str) -> Table:

@@ -17,6 +17,9 @@ PeriodKind = Literal["hour", "day", "week", "month", "all"]
 KINDS: tuple[PeriodKind, ...] = ("hour", "day", "week", "month", "all")
 EXPECTED = "hour, day, week, month, all, or one such as 2026-03, 2026-W12, 2026-03-04 or 2026-03-04T15"
 
+QUARTER_US = 900_000_000
+"""Periods begin, and clocks change, at quarters of an hour, in every time zone of today."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS = (
     (re.compile(r"[0-9]{4}-[0-9]{2}"), "month"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from clearwell.cli.main import main
@@ -63,6 +64,19 @@ def test_metrics_are_printed(told: list[str], capsys: pytest.CaptureFixture[str]
         assert ("charge.creation" if metric in ("timeliness", "lags") else "charge_undisbursed") in shown
 
 
+def test_the_statement_behind_a_figure_gives_it(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """DuckDB's statement runs as it is printed, and its sums are those of the answer."""
+    asked = ["quality", *told, "--period", "all", "--metric", "timeliness"]
+    (statement,) = said(capsys, *asked, "--sql", "duckdb").split(";\n")[:1]
+    sums = duckdb.sql(statement).to_arrow_table().to_pylist()
+    rows = json.loads(said(capsys, *asked, "--json"))["timeliness"]
+    names = ("event_type", "currency", "event_count", "money", "late_money")
+    assert sorted(tuple(row[name] for name in names) for row in sums) == sorted(
+        tuple(row[name] for name in names) for row in rows
+    )
+    assert said(capsys, "quality", *told, "--sql", "trino").count("WITH") == 2
+
+
 def test_history_shows_what_was_evaluated(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Each period once, with the cut that it is of; a second evaluation at the cut adds nothing."""
     since = ["--since", "2026-01-01", "--until", "2026-01-02"]
@@ -82,6 +96,7 @@ def test_history_shows_what_was_evaluated(told: list[str], capsys: pytest.Captur
         ["quality", "--metric", "beauty"],
         ["quality", "--metric", "clearing", "--by", "charge", "--by", "business"],
         ["quality", "--engine", "abacus"],
+        ["quality", "--sql", "runes"],
         ["evaluate", "--since", "yesterday"],
         ["evaluate", "--period", "hour", "--since", "1900-01-01"],
     ],
