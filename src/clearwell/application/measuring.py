@@ -19,10 +19,11 @@ from clearwell.quality import cleared, relations
 from clearwell.quality.dialects import Dialect, statement
 from clearwell.quality.due import business_windows, fixed_windows
 from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
-from clearwell.quality.rows import BY_MODEL, Subjects, rows, summed
+from clearwell.quality.rows import BUCKETS, BY_MODEL, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import has_business_days
 from clearwell.values.cuts import Cut
+from clearwell.values.durations import FixedDuration, parse_duration
 from clearwell.values.periods import KINDS, Span, micros
 
 
@@ -31,6 +32,7 @@ class MeasureRequest:
     """Which metric, of which period, told apart by what: names of `BY_MODEL`, kinds of periods, or one property.
 
     `engine` is `duckdb` or the address of another; `most` bounds the values of a property, the rest comes together.
+    `past_due` are where the buckets of aging end, as durations are written in flows; empty, they are the usual ones.
     """
 
     metric: Metric
@@ -38,6 +40,7 @@ class MeasureRequest:
     by: tuple[str, ...] = ()
     engine: str = "duckdb"
     most: int = 20
+    past_due: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,13 @@ class Measures:
 
     def rows(self, wanted: MeasureRequest, span: Span) -> list[dict[str, Any]]:
         """The rows of a metric, with every figure that its documentation names."""
-        frame = self.frame(wanted.metric, span, self._sections(wanted))
-        return rows(frame, Subjects.of(self.books.models, self.books.model), wanted.by, self.books.time_zone)
+        sections, books = self._sections(wanted), self.books
+        frame = self.frame(wanted.metric, span, sections)
+        if sections.property_name in books.personal_names:
+            shown = books.decryption.shown(str(sections.property_name), frame["value"].drop_nulls().unique())
+            frame = frame.with_columns(pl.col("value").replace(shown))
+        buckets = wanted.past_due or BUCKETS
+        return rows(frame, Subjects.of(books.models, books.model), wanted.by, books.time_zone, buckets)
 
     def frame(self, metric: Metric, span: Span, wanted: Sections) -> pl.DataFrame:
         """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
@@ -186,7 +194,20 @@ class Measures:
             producers=of_events and (not wanted.by or "producer" in wanted.by),
             quarters=any(name in KINDS for name in wanted.by),
             most=wanted.most,
+            ages=_ages(wanted.past_due) or cleared.AGES,
         )
+
+
+def _ages(texts: tuple[str, ...]) -> tuple[int, ...]:
+    """Where buckets end, in seconds. Raises UsageError for what is no duration, and for any that is not longer."""
+    try:
+        durations = [parse_duration(text) for text in texts]
+    except ValueError as error:
+        raise UsageError("past_due_unreadable", f"past due: {error}") from error
+    ages = [item.seconds for item in durations if isinstance(item, FixedDuration)]
+    if len(ages) < len(texts) or ages != sorted(set(ages)):
+        raise UsageError("past_due_unreadable", f"expected durations, each longer than the last, found {list(texts)}")
+    return tuple(ages)
 
 
 def _log_at(books: Known) -> LogAtCut:

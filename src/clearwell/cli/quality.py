@@ -70,6 +70,10 @@ def quality(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="So many values of a property; the rest is one.")] = 20,
+    past_due: Annotated[
+        list[str] | None,
+        typer.Option(help='Where the buckets of aging end, such as "12 hours"; repeatable, the shortest first.'),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -108,7 +112,7 @@ def quality(
         return
     from clearwell.application import measuring
 
-    wanted = measuring.MeasureRequest(metric, period, tuple(by or ()), engine or "duckdb", top)
+    wanted = measuring.MeasureRequest(metric, period, tuple(by or ()), engine or "duckdb", top, tuple(past_due or ()))
     with opened(project) as workspace:
         _print_rows(workspace, measuring.measure(workspace, request, wanted), metric, chosen)
 

@@ -22,7 +22,7 @@ is in one row."""
 _DAY_US = 86_400_000_000
 _HOUR_SECONDS, _DAY_SECONDS = 3_600, 86_400
 AGES = (_HOUR_SECONDS, _DAY_SECONDS, 7 * _DAY_SECONDS, 30 * _DAY_SECONDS, 90 * _DAY_SECONDS)
-"""Where the buckets of aging end, in seconds past due."""
+"""Where the buckets of aging end, in seconds past due, unless others are asked for."""
 
 
 def business_windows() -> Table:

@@ -38,13 +38,15 @@ class Scope:
 class Sections:
     """What tells rows apart besides event type (or account type) and currency.
 
-    The `most` frequent values of a property, or of `producer`, and quarters of an hour.
+    The `most` frequent values of a property, or of `producer`, and quarters of an hour. `ages` are where the buckets of
+    aging end, in seconds past due, in order.
     """
 
     property_name: str | None = None
     producers: bool = False
     quarters: bool = False
     most: int = 20
+    ages: tuple[int, ...] = cleared.AGES
 
 
 def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sections()) -> Table:
@@ -62,7 +64,7 @@ def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sectio
     rows = (
         cleared.clearing(judged, scope.effective_us, by)
         if metric == "clearing"
-        else cleared.aging(judged, scope.effective_us, by=by)
+        else cleared.aging(judged, scope.effective_us, wanted.ages, by)
     )
     if wanted.property_name is None:
         return rows

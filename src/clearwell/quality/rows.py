@@ -14,7 +14,9 @@ from clearwell.values.periods import KINDS, QUARTER_US, instant, period_of
 BY_MODEL = ("flow", "owner", "event_type", "account_type", "producer", "currency")
 """The cross-sections beside periods and properties."""
 
-_PAST_DUE = ("1 h", "1 d", "7 d", "30 d", "90 d", "more")
+BUCKETS = ("1 h", "1 d", "7 d", "30 d", "90 d")
+"""The names of the buckets of aging that are not asked for otherwise; beyond the last there is `more`."""
+
 _BUCKET, _VALUE, _LAG = "bucket", "value", "lag_seconds"
 _PERCENTS = (50, 90, 99)
 
@@ -57,7 +59,9 @@ def summed(frame: pl.DataFrame) -> list[str]:
     return [name for name in frame.columns if name.endswith(("_count", "money"))]
 
 
-def rows(frame: pl.DataFrame, subjects: Subjects, by: Sequence[str], time_zone: str) -> list[dict[str, Any]]:
+def rows(
+    frame: pl.DataFrame, subjects: Subjects, by: Sequence[str], time_zone: str, buckets: Sequence[str] = BUCKETS
+) -> list[dict[str, Any]]:
     """The rows in order of their sections: `by` and the currency, or event type (account type) with its owner.
 
     `frame` has the columns of `metrics.relation`. The rest of a property's values has `is_rest`, and comes last.
@@ -78,7 +82,8 @@ def rows(frame: pl.DataFrame, subjects: Subjects, by: Sequence[str], time_zone: 
     sums = frame.group_by(names).agg(pl.col(summed(frame)).sum()).sort(names, nulls_last=True)
     if _LAG in frame.columns:
         sums = _quantiles(sums, [name for name in names if name != _LAG])
-    return [_with_shares(row) for row in sums.iter_rows(named=True)]
+    names_of_buckets = (*buckets, "more")
+    return [_with_shares(row, names_of_buckets) for row in sums.iter_rows(named=True)]
 
 
 def _quantiles(lags: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -100,11 +105,11 @@ def _period(frame: pl.DataFrame, kind: str, time_zone: str) -> pl.Series:
     return quarters.replace_strict(names, return_dtype=pl.String).alias(kind)
 
 
-def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
+def _with_shares(row: dict[str, Any], buckets: Sequence[str]) -> dict[str, Any]:
     if "is_rest" in row:
         row["is_rest"] = bool(row["is_rest"])
     if _BUCKET in row:
-        return {"past_due": _PAST_DUE[int(row.pop(_BUCKET))], **row}
+        return {"past_due": buckets[int(row.pop(_BUCKET))], **row}
     if "lag_max_seconds" in row:
         return row
     if "late_money" in row:

@@ -64,6 +64,14 @@ def test_metrics_are_printed(told: list[str], capsys: pytest.CaptureFixture[str]
         assert ("charge.creation" if metric in ("timeliness", "lags") else "charge_undisbursed") in shown
 
 
+def test_aging_in_buckets_of_one_s_own(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The buckets have the names that they were asked for by."""
+    asked = ["quality", *told, "--period", "all", "--metric", "aging", "--json"]
+    own = ["--past-due", "2 hours", "--past-due", "3 days"]
+    assert [row["past_due"] for row in json.loads(said(capsys, *asked, *own))["aging"]] == ["3 days"]
+    assert [row["past_due"] for row in json.loads(said(capsys, *asked))["aging"]] == ["1 d"]
+
+
 def test_the_statement_behind_a_figure_gives_it(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """DuckDB's statement runs as it is printed, and its sums are those of the answer."""
     asked = ["quality", *told, "--period", "all", "--metric", "timeliness"]
@@ -97,6 +105,8 @@ def test_history_shows_what_was_evaluated(told: list[str], capsys: pytest.Captur
         ["quality", "--metric", "clearing", "--by", "charge", "--by", "business"],
         ["quality", "--engine", "abacus"],
         ["quality", "--sql", "runes"],
+        ["quality", "--metric", "aging", "--past-due", "3 days", "--past-due", "2 hours"],
+        ["quality", "--metric", "aging", "--past-due", "soon"],
         ["evaluate", "--since", "yesterday"],
         ["evaluate", "--period", "hour", "--since", "1900-01-01"],
     ],
