@@ -9,6 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from agreement import Ask, Both
+from clearwell.simulation.auditor import quality_rows
+from clearwell.simulation.auditor.periods import PeriodKind, period_of
+
 Row = Mapping[str, Any]
 Rows = Mapping[str, Sequence[Row]]
 
@@ -48,6 +52,15 @@ def agree_on_quality(product: Rows, auditor: Rows) -> None:
     wrong = list(quality_disagreements(product, auditor))
     if wrong:
         raise AssertionError("\n".join(wrong))
+
+
+def hold_quality(both: Both, ask: Ask, kind: PeriodKind, engine: str = "duckdb") -> None:
+    """Fail unless the product, by an engine, and the auditor have the same rows of a period that holds the cut."""
+    with both.project() as project:
+        report = project.quality(ask.at, ask.known_at, kind, engine)
+    books = both.audit.books(report.cut)
+    product = {family: getattr(report, family) for family in FAMILIES}
+    agree_on_quality(product, quality_rows(books, period_of(kind, report.cut.effective_at, books.time_zone)))
 
 
 def _by_name(family: str, names: Sequence[str], rows: Sequence[Row]) -> dict[tuple[Any, ...], Row]:

@@ -18,7 +18,7 @@ from metrics_world import AT, log_of_three, tell_everything, tell_nothing
 from sparks import cluster, connect_server, require_spark
 from statements import StatementEngine, stored_columns
 
-from agreement import Both
+from agreement import Ask, Both
 from clearwell.application import measuring
 from clearwell.application.cutting import CutRequest
 from clearwell.application.measuring import MeasureRequest
@@ -31,6 +31,8 @@ from clearwell.quality.dialects import EVENTS_TABLE, Dialect
 from clearwell.quality.metrics import METRICS
 from clearwell.quality.running import LogAtCut
 from clearwell.values.periods import ALL_TIME
+from played_world import OPTIONS, tell_world, write
+from quality_agreement import hold_quality
 
 if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
@@ -85,6 +87,13 @@ def report(ledger: Ledger, engine: str) -> Answers:
 def test_spark_in_this_process_agrees(everything: Both, expected: Answers) -> None:
     """Every question of the suite, at a cut of now and one of the past."""
     hold_together(answers(everything.ledger, "local[2]"), expected)
+
+
+def test_the_auditor_agrees_with_spark(new_ledger: NewLedger, tmp_path: Path) -> None:
+    """Scores and metrics of a simulated world with faults of every kind are those of plain loops."""
+    require_spark()
+    both = tell_world(write(tmp_path), new_ledger)
+    hold_quality(both, Ask(OPTIONS.end), "month", "local[2]")
 
 
 def test_the_statement_for_spark_agrees(everything: Both) -> None:

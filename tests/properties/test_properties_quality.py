@@ -11,12 +11,11 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from worlds import asks, examples, histories
 
-from agreement import Ask, Both, History, tell
-from clearwell.simulation.auditor import quality_rows
+from agreement import Ask, History, tell
 from clearwell.simulation.auditor.periods import period_of
 from clearwell.simulation.auditor.timeliness import lags, quantile, timeliness_rows
 from clearwell.values import periods
-from quality_agreement import agree_on_quality
+from quality_agreement import hold_quality
 
 if TYPE_CHECKING:
     from conftest import NewLedger
@@ -103,15 +102,6 @@ def _figures(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _lags(row: Mapping[str, Any]) -> list[int]:
     return [row[name] for name in ("event_count", *(f"lag_{name}_seconds" for name in ("p50", "p90", "p99", "max")))]
-
-
-def hold_quality(both: Both, ask: Ask, kind: periods.PeriodKind) -> None:
-    """Fail unless product and auditor have the same rows."""
-    with both.project() as project:
-        report = project.quality(at=ask.at, known_at=ask.known_at, period=kind)
-    books = both.audit.books(report.cut)
-    product: dict[str, Any] = {name: getattr(report, name) for name in ("nodes", "timeliness", "clearing", "aging")}
-    agree_on_quality(product, quality_rows(books, period_of(kind, report.cut.effective_at, books.time_zone)))
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York", "Europe/Amsterdam", "America/Sao_Paulo"])

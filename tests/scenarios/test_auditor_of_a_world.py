@@ -4,57 +4,34 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stories import EXAMPLES
 
 from agreement import Ask, Both, agree
-from clearwell.flows.load import load_model, read_flow_files
-from clearwell.simulation.auditor import Audit
-from clearwell.simulation.files import write_world
-from clearwell.simulation.options import FaultRates, WorldOptions
+from clearwell.simulation.auditor.periods import PeriodKind
 from clearwell.values.accounts import account_name
+from played_world import OPTIONS, tell_world, write
+from quality_agreement import hold_quality
 
 if TYPE_CHECKING:
     from conftest import NewLedger
 
-RATE = 0.004
-"""Of every kind of fault, whatever the kinds are called."""
-
-OPTIONS = WorldOptions(events=3_000, seed=11, chunk_events=1_000, faults=FaultRates(*[RATE] * len(fields(FaultRates))))
 EVER = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The world's files, in the wire format, and its truth."""
-    print(f"seed {OPTIONS.seed}")
-    folder = tmp_path_factory.mktemp("world")
-    assert sum(1 for _ in write_world(OPTIONS, folder, "ndjson")) > 1
-    return folder
+    """The world's files."""
+    return write(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
 def both(world: Path, new_ledger: NewLedger) -> Both:
-    """Product and auditor, told the same files, two days apart."""
-    texts = read_flow_files(EXAMPLES / "card_platform" / "flows")
-    model, _ = load_model(texts)
-    assert model is not None
-    (_, first), *others = texts.items()
-    ledger = new_ledger(first)
-    for name, text in others:
-        ledger.write_flow(text, Path(name).stem)
-    ledger.clock.now = OPTIONS.end
-    both = Both(ledger, Audit(), 500_000)
-    both.audit.put_in_force(model, "UTC", OPTIONS.end)
-    for path in sorted(world.glob("events-*.ndjson")):
-        both.deliver_file(path)
-        both.ledger.clock.advance(days=2)
-    return both
+    """Product and auditor, told the same."""
+    return tell_world(world, new_ledger)
 
 
 def _lines(path: Path) -> list[Any]:
@@ -96,6 +73,15 @@ def test_both_agree_at_cuts_on_both_clocks(both: Both) -> None:
         Ask(OPTIONS.start + timedelta(days=2), first.events[-1].sequence // 2),
         Ask(known_at=first.recorded_at),
     )
+
+
+@pytest.mark.parametrize("kind", ["all", "month", "week", "day"])
+def test_both_agree_on_quality(both: Both, kind: PeriodKind) -> None:
+    """Scores and metrics of a world with every kind of fault: at the end, and in the middle on both clocks."""
+    first = both.audit.segments()[0]
+    hold_quality(both, Ask(EVER), "all")
+    hold_quality(both, Ask(OPTIONS.end), kind)
+    hold_quality(both, Ask(OPTIONS.start + timedelta(days=2), first.events[-1].sequence // 2), kind)
 
 
 def test_a_second_delivery_is_only_duplicates(world: Path, both: Both) -> None:
