@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     from clearwell.quality.metrics import Metric
     from clearwell.values.periods import Span
 
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        help="duckdb, or Spark's address (spark://…, sc://…, local[2]), to compute it from the log. Default: from "
+        "what is kept."
+    ),
+]
+SqlOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIALECT",
+        help="Print the statement behind the figures instead: duckdb, spark, trino, clickhouse, snowflake, "
+        "bigquery or postgres.",
+    ),
+]
+
 _INDENT = {"company": 0, "team": 1, "flow": 2, "account_type": 3}
 _NODE_FIELDS = (
     "node", "name", "parent", "currency", "total_money", "uncleared_money", "late_money", "missing_money",
@@ -74,21 +90,8 @@ def quality(
         list[str] | None,
         typer.Option(help='Where the buckets of aging end, such as "12 hours"; repeatable, the shortest first.'),
     ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="duckdb, or Spark's address (spark://…, sc://…, local[2]), to compute it from the log. Default: from "
-            "what is kept."
-        ),
-    ] = "",
-    sql: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIALECT",
-            help="Print the statement behind the figures instead: duckdb, spark, trino, clickhouse, snowflake, "
-            "bigquery or postgres.",
-        ),
-    ] = None,
+    engine: EngineOption = "",
+    sql: SqlOption = None,
     at: AtOption = "",
     known_at: KnownAtOption = "",
     as_json: JsonOption = False,
