@@ -38,7 +38,7 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@touch $(TEST_READY)
 
 test: check $(TEST_READY)  ## Run every check and test
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 long: $(TEST_READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
 	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
