@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,7 +12,9 @@ from clearwell.application import expecting
 from clearwell.application.cutting import CutRequest
 from clearwell.application.expecting import ExpectationsReport
 from clearwell.errors import ClearwellError
-from conftest import Ledger, NewLedger
+
+if TYPE_CHECKING:
+    from conftest import Ledger, NewLedger
 
 OPENED = datetime(2026, 2, 1, tzinfo=UTC)
 SETTINGS: dict[str, Any] = {"expectations": {"quantile": 0.9, "headroom": 1.5, "minimum_episodes": 10}}
