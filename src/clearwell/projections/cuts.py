@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+from polars import selectors
 
 from clearwell.flows.model import Model
 from clearwell.ledger.fold import EPISODE_SCHEMA, RESERVOIR_EPOCH_EVENTS, Folded, fold, fold_reservoirs
@@ -287,7 +288,8 @@ def _frame(store: ProjectionStore, query: str, schema: pl.Schema) -> pl.DataFram
         return pl.DataFrame(few, schema, orient="row")
     frame = pl.from_arrow(store.connection.execute(query).to_arrow_table())
     assert isinstance(frame, pl.DataFrame)
-    return frame.match_to_schema(schema, integer_cast="upcast")
+    whole = frame.with_columns(selectors.decimal().cast(pl.Int128))  # As DuckDB stores wide integers.
+    return whole.match_to_schema(schema, integer_cast="upcast")
 
 
 def _put(store: ProjectionStore, name: str, frame: pl.DataFrame, like: str) -> None:

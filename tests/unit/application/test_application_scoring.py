@@ -73,6 +73,19 @@ def test_a_missing_event_costs_its_record_s_money(ledger: Ledger, creation: Make
     assert (company["missing_money"], company["total_money"], company["score"]) == (250, 2250, 1 - 250 / 2250)
 
 
+def test_many_sums_are_read_as_few_are(
+    ledger: Ledger, creation: Make, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows of sums there are, by whichever way they come, the scores are the same: now, and at a cut."""
+    told(ledger, creation(), release())
+    ledger.clock.advance(days=1)
+    asked = ({"period": "all"}, {"period": "all", "at": "2026-01-02T03:05:00Z"})
+    few = [nodes(ledger, **item) for item in asked]
+    monkeypatch.setattr("clearwell.projections.cuts._FEW", 1)
+    assert [nodes(ledger, **item) for item in asked] == few
+    assert few[0]["company", "company"]["total_money"] == 2000
+
+
 @pytest.mark.parametrize("period", ["year", "2026", "2026-13", "2026-W60", "2026-02-30", ""])
 def test_a_period_that_is_none_is_refused(ledger: Ledger, creation: Make, period: str) -> None:
     """With what was expected."""
