@@ -40,7 +40,7 @@ from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
 from clearwell.application.comparing import Comparison
 from clearwell.application.cutting import CutRequest
-from clearwell.application.evaluating import Evaluated, Point
+from clearwell.application.evaluating import EvaluationReport, Point
 from clearwell.application.expecting import ExpectationsReport
 from clearwell.application.forgetting import Forgotten
 from clearwell.application.modelling import CheckReport
@@ -154,7 +154,7 @@ class Project:
 
     def evaluate(
         self, period: PeriodKind = "day", since: str = "", until: str = "", at: When = None, known_at: Known = None
-    ) -> Evaluated:
+    ) -> EvaluationReport:
         """Evaluate the scores of many periods at one cut, and keep them; safe to repeat."""
         return evaluating.evaluate(self._workspace, _request(at, known_at), period, since, until)
 

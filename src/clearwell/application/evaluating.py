@@ -27,7 +27,7 @@ _AT_ONCE = 100
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationReport:
     """The cut, how many periods were evaluated, and how many of them had not been kept at that cut before."""
 
     cut: Cut
@@ -70,7 +70,7 @@ class Evaluating:
 
 def evaluate(
     workspace: Workspace, request: CutRequest, kind: PeriodKind, since: str = "", until: str = ""
-) -> Evaluated:
+) -> EvaluationReport:
     """Evaluate the periods of a kind from the one that holds `since` to the one that holds `until`, and keep them.
 
     Empty, they are the first event and the cut. Raises UsageError for an instant, period or cut that cannot be.
@@ -78,7 +78,7 @@ def evaluate(
     with scoring_at(workspace, request) as scoring:
         evaluating = evaluating_at(workspace, scoring, kind, since, until)
         count = sum(evaluating.steps())
-        return Evaluated(evaluating.cut, count, evaluating.added)
+        return EvaluationReport(evaluating.cut, count, evaluating.added)
 
 
 def evaluating_at(workspace: Workspace, scoring: Scoring, kind: PeriodKind, since: str, until: str) -> Evaluating:

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 import ibis
 from ibis.expr.types import IntegerValue, Table
 
-from clearwell.quality.relations import MONEY, whole_steps
-from clearwell.values.periods import Span
+from clearwell.quality.relations import MONEY, no_money, whole_steps
 
 BUSINESS_WINDOWS = "due_windows"
 """The relation that says, for windows of business days, how long after its opening an episode is due.
@@ -29,16 +28,6 @@ def business_windows() -> Table:
     """The relation `BUSINESS_WINDOWS`."""
     names = ("day", "from_us", "until_us", "window_us")
     return ibis.table({"account_type": "string", **dict.fromkeys(names, "int64")}, name=BUSINESS_WINDOWS)
-
-
-def opened_within(episodes: Table, span: Span) -> Table:
-    """The episodes that opened in the span."""
-    conditions = []
-    if span.start_us is not None:
-        conditions.append(episodes.opened_us >= span.start_us)
-    if span.end_us is not None:
-        conditions.append(episodes.opened_us < span.end_us)
-    return episodes.filter(*conditions) if conditions else episodes
 
 
 def with_due(episodes: Table, window_seconds: Mapping[str, int], business: bool) -> Table:
@@ -80,11 +69,11 @@ def clearing(episodes: Table, effective_us: int, by: Sequence[str] = ()) -> Tabl
         open_count=_one(is_open),
         open_money=size,
         overdue_count=_one(is_open & is_due),
-        overdue_money=ibis.ifelse(is_due, size, _nothing()),
+        overdue_money=ibis.ifelse(is_due, size, no_money()),
         due_count=_one(is_due),
-        due_money=ibis.ifelse(is_due, due_money, _nothing()),
+        due_money=ibis.ifelse(is_due, due_money, no_money()),
         on_time_count=_one(is_due & ~is_open & (episodes.last_us <= episodes.due_us)),
-        on_time_money=ibis.ifelse(is_due & ~is_open & (episodes.last_us <= episodes.due_us), due_money, _nothing()),
+        on_time_money=ibis.ifelse(is_due & ~is_open & (episodes.last_us <= episodes.due_us), due_money, no_money()),
     )
     names = ("open", "overdue", "due", "on_time")
     return rows.group_by(["account_type", "currency", *by]).agg(
@@ -106,7 +95,3 @@ def aging(episodes: Table, effective_us: int, limits: Sequence[int] = AGES, by: 
 
 def _one(condition: ibis.expr.types.BooleanValue) -> IntegerValue:
     return ibis.ifelse(condition, 1, 0).cast("int64")
-
-
-def _nothing() -> ibis.expr.types.Value:
-    return ibis.literal(0).cast(MONEY)

@@ -53,7 +53,7 @@ def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sectio
     """The rows of a metric for a period; `quarter`, `producer`, `value` and `is_rest` as far as they are wanted."""
     if metric in OF_EVENTS:
         return _of_events(metric, scope, span, wanted)
-    accounts = cleared.opened_within(_episodes(scope), span)
+    accounts = sections.within(_episodes(scope), "opened_us", span)
     judged = cleared.with_due(accounts, scope.window_seconds, scope.has_business_days)
     by = []
     if wanted.quarters:
@@ -80,7 +80,7 @@ def _of_events(metric: Metric, scope: Scope, span: Span, wanted: Sections) -> Ta
     rows = relations.events(scope.models)
     if metric == "timeliness":
         rows = relations.moved(rows, scope.models, keep)
-    rows = timeliness.recorded_within(rows, span)
+    rows = sections.within(rows, "recorded_us", span)
     if wanted.quarters:
         rows, by = sections.by_quarter(rows, "recorded_us"), ["quarter"]
     measured = timeliness.timeliness if metric == "timeliness" else timeliness.lags

@@ -139,7 +139,7 @@ def _no_entries(log: Table) -> Table:
     texts = {name: ibis.null("string") for name in ("account_type", "account", "currency")}
     nothing = log.filter(ibis.literal(False))
     whole = {"sequence": log.sequence, "entry_index": log.sequence, "effective_us": log.effective_us}
-    return nothing.select(**texts, **whole, amount=_no_money())
+    return nothing.select(**texts, **whole, amount=no_money())
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _ends(entered: Table) -> Table:
     in_order = [entered.sequence, entered.entry_index]
     so_far = ibis.window(group_by=_ACCOUNT, order_by=in_order, preceding=None, following=0)
     along = ibis.window(group_by=_ACCOUNT, order_by=in_order)
-    came = ibis.ifelse(entered.amount > 0, entered.amount, _no_money())
+    came = ibis.ifelse(entered.amount > 0, entered.amount, no_money())
     rows = entered.mutate(
         came=came,
         after=entered.amount.sum().over(so_far).cast(MONEY),
@@ -250,5 +250,6 @@ def whole_steps(instant_us: IntegerValue, step_us: int) -> IntegerValue:
     return ((instant_us - rest) / step_us).cast("int64")
 
 
-def _no_money() -> Value:
+def no_money() -> Value:
+    """Nothing, of the type of money."""
     return ibis.literal(0).cast(MONEY)

@@ -6,7 +6,17 @@ import ibis
 from ibis.expr.types import Table
 
 from clearwell.quality.relations import whole_steps
-from clearwell.values.periods import QUARTER_US
+from clearwell.values.periods import QUARTER_US, Span
+
+
+def within(rows: Table, instant: str, span: Span) -> Table:
+    """The rows whose `instant` (a column of microseconds) lies in the span."""
+    conditions = []
+    if span.start_us is not None:
+        conditions.append(rows[instant] >= span.start_us)
+    if span.end_us is not None:
+        conditions.append(rows[instant] < span.end_us)
+    return rows.filter(*conditions) if conditions else rows
 
 
 def by_quarter(rows: Table, instant: str) -> Table:

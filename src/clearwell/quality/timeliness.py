@@ -7,18 +7,7 @@ from collections.abc import Sequence
 import ibis
 from ibis.expr.types import Table
 
-from clearwell.quality.relations import MONEY, whole_steps
-from clearwell.values.periods import Span
-
-
-def recorded_within(rows: Table, span: Span) -> Table:
-    """Of rows with `recorded_us`, those within the span."""
-    conditions = []
-    if span.start_us is not None:
-        conditions.append(rows.recorded_us >= span.start_us)
-    if span.end_us is not None:
-        conditions.append(rows.recorded_us < span.end_us)
-    return rows.filter(*conditions) if conditions else rows
+from clearwell.quality.relations import MONEY, no_money, whole_steps
 
 
 def lags(log: Table, by: Sequence[str] = ()) -> Table:
@@ -36,12 +25,11 @@ def timeliness(moved: Table, by: Sequence[str] = ()) -> Table:
 
     `moved` is as `relations.moved` gives it. Counts are of events, money is in minor units.
     """
-    nothing = ibis.literal(0).cast(MONEY)
 
     def where(condition: ibis.expr.types.BooleanValue) -> dict[str, ibis.expr.types.Value]:
         return {
             "count": ibis.ifelse(condition, moved.event_count, 0).sum().cast("int64"),
-            "money": ibis.ifelse(condition, moved.money, nothing).sum().cast(MONEY),
+            "money": ibis.ifelse(condition, moved.money, no_money()).sum().cast(MONEY),
         }
 
     judged, late = where(moved.is_judged), where(moved.is_late)
