@@ -1,4 +1,4 @@
-"""Every exception a caller can meet: one root, three branches, stable codes.
+"""Every exception a caller can meet: one root, few branches, stable codes.
 
 Bad data is never an exception here; it is a rejection or a finding, returned and stored.
 """
@@ -28,3 +28,11 @@ class DataError(ClearwellError):
 
 class StorageError(ClearwellError):
     """Files or the catalog cannot be read or written as they must be (exit code 3)."""
+
+
+class AccessError(ClearwellError):
+    """The caller may not do this, or has not shown who they are (exit code 2)."""
+
+
+class OverloadError(ClearwellError):
+    """More is asked for at once than can be taken in; the same may be asked again in a moment (exit code 3)."""

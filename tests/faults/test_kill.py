@@ -62,7 +62,7 @@ def test_a_loss_would_be_seen(fault: str, tmp_path: Path, monkeypatch: pytest.Mo
         return
 
     def blind(events: pl.DataFrame, *_: object) -> Deduplicated:
-        return Deduplicated(events.with_columns(identity_hash()), 0, no_rejections())
+        return Deduplicated(events.with_columns(identity_hash()), events["position"].clear(), no_rejections())
 
     monkeypatch.setattr(door, "deduplicate", blind)
     with killing.open_project(folder) as project:

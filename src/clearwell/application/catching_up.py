@@ -112,7 +112,10 @@ class Follower:
 
 @contextmanager
 def following(workspace: Workspace) -> Iterator[Follower]:
-    """A follower that has projected everything when the block ends."""
+    """A follower that has projected everything when the block ends; one that is shared goes on by itself."""
+    if workspace.shared.follower is not None:
+        yield workspace.shared.follower
+        return
     follower = Follower(workspace)
     try:
         yield follower

@@ -134,7 +134,7 @@ def _set_leftovers_aside(workspace: Workspace, lease: WriterLease) -> None:
 
 def take(follower: Follower, door: Door, checked: Checked) -> Receipt:
     """Make a batch durable, and have it projected soon. A reader that keeps the projections does not hold it up."""
-    receipt, posted = door.take(checked)
-    for part in posted:
+    taken = door.take(checked)
+    for part in taken.posted:
         follower.add(part)
-    return receipt
+    return taken.receipt

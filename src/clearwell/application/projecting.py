@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from clearwell.application.workspace import Workspace
 from clearwell.errors import DataError, StorageError
@@ -36,7 +37,8 @@ class Projected:
 def projections(workspace: Workspace) -> Iterator[Projected]:
     """The projections of the whole log, for reading. A damaged file is said aloud and rebuilt.
 
-    Where a writer adds to the log faster than one can look, the state it has reached is read. Raises DataError when
+    Where a writer adds to the log faster than one can look, or keeps the projections in this process, the state that it
+    has reached is read. Raises DataError when
     the log has lost events that were projected, StorageError when a writer keeps the file for long.
     """
     for _ in range(_ATTEMPTS):
@@ -45,6 +47,9 @@ def projections(workspace: Workspace) -> Iterator[Projected]:
             _require_whole(store, log)
             if store.applied_sequence == log.last_sequence:
                 yield Projected(store, log)
+                return
+            if workspace.projection_reading.is_shared:
+                yield Projected(store, log.upto(store.applied_sequence))
                 return
         catch_up(workspace)
     with closing(_opened(workspace, read_only=True)) as store:
@@ -70,12 +75,26 @@ def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, an
         return follow(store, log, workspace.known_models(), report)
 
 
-def opened_to_write(workspace: Workspace) -> ProjectionStore:
-    """The projections, for applying batches; nobody else can open them until they are closed.
+def opened_to_write(workspace: Workspace, *, shared: bool = False) -> ProjectionStore:
+    """The projections, for applying batches; no other process can open them until they are closed.
 
-    Raises StorageError when readers keep the file for long.
+    If they are `shared`, others in this process can read them meanwhile. Raises StorageError when readers keep the file
+    for long.
     """
-    return _opened(workspace)
+    return _opened(workspace, shared=shared)
+
+
+def wanted_by_others(workspace: Workspace) -> bool:
+    """Whether another process has asked for the projections since this was asked last."""
+    try:
+        _wish(workspace).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _wish(workspace: Workspace) -> Path:
+    return workspace.data_folder / "projections.wanted"
 
 
 def project(workspace: Workspace, store: ProjectionStore, posted: Posted, first: int, last: int) -> None:
@@ -96,15 +115,20 @@ def _require_whole(store: ProjectionStore, log: LogReader) -> None:
         )
 
 
-def _opened(workspace: Workspace, *, read_only: bool = False) -> ProjectionStore:
+def _opened(workspace: Workspace, *, read_only: bool = False, shared: bool = False) -> ProjectionStore:
     give_up_at = time.monotonic() + WAIT_SECONDS
     mended = False
     _reading = workspace.projection_reading  # The store uses it, and it outlives the store.
     while True:
         try:
-            return ProjectionStore(workspace.projection_path, read_only=read_only)
+            return ProjectionStore(
+                workspace.projection_path, read_only=read_only, shared_with=workspace.log_folder if shared else None
+            )
         except StorageError as error:
             if error.code == "projections_busy" and time.monotonic() < give_up_at:
+                if read_only:  # A service keeps them, until somebody asks.
+                    with suppress(OSError):
+                        _wish(workspace).touch()
                 time.sleep(_PAUSE_SECONDS)
             elif error.code == "projections_not_current" and read_only:
                 ProjectionStore(workspace.projection_path).close()

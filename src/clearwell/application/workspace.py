@@ -32,6 +32,8 @@ from clearwell.values.currencies import Currencies
 if TYPE_CHECKING:
     import duckdb
 
+    from clearwell.application.catching_up import Follower
+    from clearwell.catalog.lease import WriterLease
     from clearwell.projections.attaching import Reading
     from clearwell.quality.running import Engine, LogAtCut
 
@@ -69,6 +71,14 @@ class KnownModels(Mapping[str, Model]):
 
     def __len__(self) -> int:
         return len(self._versions)
+
+
+@dataclass
+class Shared:
+    """The writer's lease, and what keeps the projections, while somebody has them."""
+
+    lease: WriterLease | None = None
+    follower: Follower | None = None
 
 
 EngineFactory = Callable[[str, "LogAtCut", "duckdb.DuckDBPyConnection | None"], "Engine"]
@@ -254,6 +264,11 @@ class Workspace:
             return Hold(self.readers_folder, generation)
         except OSError:  # A copy that nobody may write to loses no files either.
             return None
+
+    @cached_property
+    def shared(self) -> Shared:
+        """What those who write through this workspace share."""
+        return Shared()
 
     @contextmanager
     def closing(self) -> Iterator[Workspace]:

@@ -22,9 +22,14 @@ _HELD: set[str] = set()
 def writing(workspace: Workspace) -> Iterator[WriterLease]:
     """Hold the lease of the log's one writer. Raises StorageError (`writer_busy`) when another process has it.
 
+    Within the block, whoever asks for it through the same workspace shares it.
+
     A process that waits for its input keeps the lease; one that is stopped or cut off loses it after a while, and one
     that has ended on this machine loses it at once.
     """
+    if workspace.shared.lease is not None:
+        yield workspace.shared.lease
+        return
     holder = _this_process()
     lease = WriterLease(workspace.catalog, holder, workspace.clock)
     lease.acquire(_is_gone)
@@ -33,8 +38,10 @@ def writing(workspace: Workspace) -> Iterator[WriterLease]:
     heartbeat = threading.Thread(target=_keep, args=(lease, done), name="clearwell-lease", daemon=True)
     heartbeat.start()
     try:
+        workspace.shared.lease = lease
         yield lease
     finally:
+        workspace.shared.lease = None
         done.set()
         heartbeat.join()
         _HELD.discard(holder)

@@ -231,3 +231,69 @@ scores = Table(
     Column("missing_estimated", Boolean, nullable=False),
 )
 """The nodes of an evaluation, in order. Money is decimal digits, for it may not fit in 64 bits."""
+
+publish_requests = Table(
+    "publish_requests",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("body_hash", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+    Index("publish_requests_by_age", "recorded_at"),
+)
+"""One row per request that was published under a key of its own, with what was answered; kept for some days."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    Column("role", String(32), nullable=False),
+    Column("event_types", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("revoked_at", String(32), nullable=False),
+)
+"""One row per key to the service. Of its secret there is the SHA-256 only; a revoked key keeps its row.
+
+`event_types` is a JSON array of what a producer may publish, `properties` a JSON object of what a tenant is bound to.
+"""
+
+users = Table(
+    "users",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("role", String(32), nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("disabled_at", String(32), nullable=False),
+)
+"""One row per person who signs in; without a password (empty), only by the identity provider."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("user_number", Integer, ForeignKey("users.number"), nullable=False),
+    Column("csrf_token", String(64), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+)
+"""One row per browser that is signed in. Of what its cookie holds there is the SHA-256 only."""
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", String(32), nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("act", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("origin", String(255), nullable=False),
+    Index("audit_entries_by_time", "at"),
+)
+"""One row per change that a person or a key made: who, what, of what, when, and from where. `details` is JSON."""

@@ -29,6 +29,10 @@ class Batch:
     lines: npt.NDArray[np.int64]
     raw: Callable[[Sequence[int]], list[bytes]]
 
+    def origin(self, position: int) -> tuple[str, int]:
+        """The source of a record, and its line or row there."""
+        return self.source, int(self.lines[position])
+
 
 def at_most(batch: Batch, count: int) -> Iterator[Batch]:
     """`batch` in parts of at most `count` records; positions stay what they were."""

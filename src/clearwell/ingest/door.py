@@ -100,6 +100,29 @@ class Checked:
     validated: Validated
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What became of a batch: in all, and by the positions of its records.
+
+    `accepted` are the positions of new events in the order of their sequences, `duplicates` those of repeated ones, and
+    `rejections` a frame of rejections. `posted` are the entries of the new events, for projections.
+    """
+
+    receipt: Receipt
+    accepted: pl.Series
+    duplicates: pl.Series
+    rejections: pl.DataFrame
+    posted: Sequence[PostedEvents] = ()
+
+
+Beside = Callable[[Connection, Taken], None]
+"""Writes to the catalog what is to be committed together with a batch."""
+
+
+def _nothing_beside(_connection: Connection, _taken: Taken) -> None:
+    pass
+
+
 class Door:
     """The way into a log, for whoever has its writer's lease."""
 
@@ -119,15 +142,29 @@ class Door:
         rules = Rules(options.model, options.currencies, options.clock(), options.future_limit, options.imports)
         return Checked(batch, validate(batch.records, rules))
 
-    def take(self, checked: Checked) -> tuple[Receipt, list[PostedEvents]]:
+    def take(self, checked: Checked, *, whole: bool = False, beside: Beside = _nothing_beside) -> Taken:
         """Take a batch in. On return, its accepted events are durable and its refused records are in quarantine.
 
-        Returns the receipt, and the entries of the accepted events, for projections.
+        A batch that is to be taken in `whole`, and has a record that is refused, leaves nothing behind; `beside` is not
+        called then.
         Raises StorageError when the disk or the catalog refuses; then nothing of the batch is acknowledged, and it can
         be taken again.
         """
+        batch, recorded_at = checked.batch, self._next_instant()
+        fresh, found = self._told_apart(checked, recorded_at)
+        if whole and found.receipt.quarantined:
+            return replace(found, receipt=Receipt(duplicates=found.receipt.duplicates))
+        refused = _with_origin(batch, found.rejections)
+        if not fresh.is_empty():
+            return self._commit(fresh, refused, recorded_at, found, beside)
+        with self._lease.write() as connection:
+            quarantine.put_aside(connection, refused, stored_text(recorded_at))
+            beside(connection, found)
+        return found
+
+    def _told_apart(self, checked: Checked, recorded_at: datetime) -> tuple[pl.DataFrame, Taken]:
+        """The new events of a batch, and what is to become of it but for these."""
         batch, validated = checked.batch, checked.validated
-        recorded_at = self._next_instant()
         if self._remembered is not None:
             self._remembered.result()
         rejections = first_applicable(batch.rejections, validated.rejections)
@@ -139,13 +176,10 @@ class Door:
         whole = validated.refused.join(batch.rejections, on="position", how="anti")
         before = recorded_before(whole, self._identities, self._events_at, self._options.decryption)
         rejections = pl.concat([rejections.join(before, on="position", how="anti"), told_apart.conflicts])
-        refused = _with_origin(batch, rejections.sort("position"))
-        receipt = Receipt(duplicates=told_apart.duplicates + before.height, quarantined=rejections.height)
-        if told_apart.fresh.is_empty():
-            with self._lease.write() as connection:
-                quarantine.put_aside(connection, refused, stored_text(recorded_at))
-            return receipt, []
-        return self._commit(told_apart.fresh, refused, recorded_at, receipt)
+        duplicates = pl.concat([told_apart.duplicates, before["position"]])
+        receipt = Receipt(duplicates=len(duplicates), quarantined=rejections.height)
+        fresh = told_apart.fresh
+        return fresh, Taken(receipt, fresh["position"], duplicates, rejections.sort("position"))
 
     def _events_at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
         return self._recent.at(sequences, self.log)
@@ -155,8 +189,9 @@ class Door:
         fresh: pl.DataFrame,
         refused: Iterator[tuple[quarantine.Reason, bytes]],
         recorded_at: datetime,
-        receipt: Receipt,
-    ) -> tuple[Receipt, list[PostedEvents]]:
+        found: Taken,
+        beside: Beside,
+    ) -> Taken:
         first = self.log.last_sequence + 1
         if self._options.imports:
             self._require_order(fresh)
@@ -169,14 +204,16 @@ class Door:
         except OSError as error:
             raise StorageError("log_not_writable", f"the log cannot be written: {error}") from error
         segment = self._described(number, file, events, posted)
+        sequences = {"first_sequence": first, "last_sequence": segment.last_sequence}
+        taken = replace(found, receipt=replace(found.receipt, accepted=events.height, **sequences), posted=posted)
         with self._lease.write() as connection:
             _append(connection, segment)
             quarantine.put_aside(connection, refused, stored_text(recorded_at))
+            beside(connection, taken)
         self.log = self.log.extended(segment)
         self._recent.add(events)
         self._remembered = self._beside.submit(self._identities.add, fresh["identity_hash"].to_numpy(), first)
-        accepted = replace(receipt, accepted=events.height, first_sequence=first, last_sequence=segment.last_sequence)
-        return accepted, posted
+        return taken
 
     def _posted(self, events: pl.DataFrame) -> PostedEvents:
         model = self._options.model
@@ -271,12 +308,13 @@ def _with_origin(batch: Batch, rejections: pl.DataFrame) -> Iterator[tuple[quara
     for part in rejections.iter_slices(_ORIGINS_AT_ONCE):
         rows = list(part.iter_rows(named=True))
         for row, record in zip(rows, batch.raw([row["position"] for row in rows]), strict=True):
+            source, line = batch.origin(row["position"])
             reason = quarantine.Reason(
                 code=row["code"],
                 field=row["field"],
                 expected=row["expected"],
                 found=row["found"],
-                source=batch.source,
-                line=int(batch.lines[row["position"]]),
+                source=source,
+                line=line,
             )
             yield reason, record

@@ -38,10 +38,13 @@ EventsAt = Callable[[npt.NDArray[np.int64]], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """`fresh` are the new events in input order, with `identity_hash`; `conflicts` is a frame of rejections."""
+    """`fresh` are the new events in input order, with `identity_hash`; `conflicts` is a frame of rejections.
+
+    `duplicates` are the positions of repeated ones.
+    """
 
     fresh: pl.DataFrame
-    duplicates: int
+    duplicates: pl.Series
     conflicts: pl.DataFrame
 
 
@@ -53,7 +56,7 @@ def deduplicate(events: pl.DataFrame, known: Identities, events_at: EventsAt, de
     seen = pl.concat([against_log, against_batch])
     again = np.isin(hashed["position"].to_numpy(), seen["position"].to_numpy())
     fresh = hashed.filter(pl.Series(~again)) if again.any() else hashed
-    return Deduplicated(fresh, seen.filter(pl.col("differs") == "").height, _conflicts(seen))
+    return Deduplicated(fresh, seen.filter(pl.col("differs") == "")["position"], _conflicts(seen))
 
 
 def recorded_before(

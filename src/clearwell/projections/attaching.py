@@ -1,6 +1,7 @@
 """Keeps DuckDB started between questions, and a file attached to it only while somebody reads it.
 
-To attach a file takes a tenth of the time of starting DuckDB. Between questions the file is free for a writer.
+To attach a file takes a tenth of the time of starting DuckDB. Between questions the file is free for a writer. While a
+writer of the same process has the file to share it, readers have connections of the writer's.
 """
 
 from __future__ import annotations
@@ -33,6 +34,17 @@ class Reading:
         self._engine: duckdb.DuckDBPyConnection | None = None
         self._connections: set[duckdb.DuckDBPyConnection] = set()
         self._is_spoiled = False
+        self._shared: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a writer of this process shares the file."""
+        return self._shared is not None
+
+    def share(self, connection: duckdb.DuckDBPyConnection | None) -> None:
+        """From now on, give readers connections like this one, which nobody else uses; with None, no more."""
+        with self._lock:
+            self._shared = connection
 
     @classmethod
     def of(cls, path: Path) -> Reading:
@@ -44,8 +56,15 @@ class Reading:
             return found
 
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """A connection whose database is the file, with nothing temporary on it. Raises as DuckDB does."""
+        """A connection whose database is the file, with nothing temporary on it. Raises as DuckDB does.
+
+        It sees one state of the file, whatever a writer of this process does meanwhile.
+        """
         with self._lock:
+            if self._shared is not None:
+                connection = self._shared.cursor()
+                connection.execute(f"USE {ATTACHED}; BEGIN TRANSACTION")
+                return connection
             if not self._connections:
                 self._attach()
             assert self._engine is not None
@@ -62,6 +81,7 @@ class Reading:
         """Close a connection; the last one releases the file. Closing twice is nothing."""
         with self._lock:
             if connection not in self._connections:
+                connection.close()
                 return
             connection.close()
             self._connections.remove(connection)

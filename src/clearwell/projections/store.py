@@ -162,14 +162,17 @@ WHEN NOT MATCHED THEN INSERT BY NAME
 class ProjectionStore:
     """The projections of one log. Opening a missing, older or foreign file, to write, gives empty tables."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, shared_with: Path | None = None) -> None:
         """Open the file at `path`; to write, create it.
 
+        A writer may share it with readers of its process until `close`; all that they, or a query of somebody's, can
+        reach then is the file, and the folder `shared_with` of the log.
         Raises StorageError when another process has it, when it is damaged, and, to read only, when it is not there
         or must be written first (`projections_not_current`).
         """
         self.path = path
         self._reading = Reading.of(path) if read_only else None
+        self._sharing = Reading.of(path) if shared_with is not None else None
         self._read_progress: tuple[int, datetime | None] | None = None
         if read_only and not path.exists():
             raise StorageError("projections_not_current", f"{path} does not exist yet")
@@ -181,6 +184,8 @@ class ProjectionStore:
                     if read_only:
                         raise StorageError("projections_not_current", f"{path} has another format")
                     self.clear()
+                if shared_with is not None:
+                    self._share(shared_with)
             except BaseException:
                 self._release()
                 raise
@@ -275,13 +280,18 @@ class ProjectionStore:
                 [last_sequence, *latest],
             )
 
-    def close(self) -> None:
-        """Release the file; what was applied is in it then."""
+    def checkpoint(self) -> None:
+        """Bring what was applied into the file: a crash does not undo it then. Raises StorageError."""
         try:
-            if not self._reading:
-                self.connection.execute("CHECKPOINT")
+            self.connection.execute("CHECKPOINT")
         except _FAILED_WRITES as error:
             raise self._not_writable(error) from error
+
+    def close(self) -> None:
+        """Release the file; what was applied is in it then. Readers it is shared with may go on for a while."""
+        try:
+            if not self._reading:
+                self.checkpoint()
         finally:
             self._release()
 
@@ -299,14 +309,24 @@ class ProjectionStore:
         try:
             connection.execute(f"ATTACH {quoted_text(str(self.path))} AS {ATTACHED} (RECOVERY_MODE NO_WAL_WRITES)")
             # Insertion with more threads takes three times the processor's time, which the writer beside it needs.
-            connection.execute(f"USE {ATTACHED}; SET TimeZone = 'UTC'; SET threads = 1; SET memory_limit = '{MEMORY}'")
+            connection.execute("SET GLOBAL TimeZone = 'UTC'; SET threads = 1")
+            connection.execute(f"USE {ATTACHED}; SET memory_limit = '{MEMORY}'")
             connection.execute("SET checkpoint_threshold = '100GB'")  # At the end is soon enough.
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _share(self, folder: Path) -> None:
+        """Give readers connections, none of which reaches more than they need."""
+        self.connection.execute(f"SET allowed_directories = [{quoted_text(str(folder))}]")
+        self.connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        assert self._sharing is not None
+        self._sharing.share(self.connection.cursor())
+
     def _release(self) -> None:
+        if self._sharing:
+            self._sharing.share(None)
         if self._reading:
             self._reading.close(self.connection)
         else:
@@ -381,7 +401,7 @@ class ProjectionStore:
             found = self.connection.execute(query).fetchall()
         except duckdb.CatalogException:
             return False
-        if self._reading and found:  # Nobody changes it while it is read.
+        if self._reading and found:  # A reader sees one state of the file.
             self._read_progress = found[0][2:]
         return [row[:2] for row in found] == [(FORMAT, hash_fingerprint())]
 

@@ -1,0 +1,537 @@
+"""Takes in what producers publish to a service: requests that wait together become one batch, and share one commit.
+
+Two threads work in turn: one reads and checks a batch while the other makes the one before it durable. What waits is
+bounded, in requests and in bytes; beyond that a request is refused at once, and nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Queue
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sqlalchemy import Connection
+
+from clearwell.application.catching_up import following
+from clearwell.application.ingesting import open_door
+from clearwell.application.workspace import Workspace
+from clearwell.application.writing import writing
+from clearwell.catalog import requests
+from clearwell.errors import AccessError, ClearwellError, DataError, OverloadError, StorageError, UsageError
+from clearwell.flows.model import Model
+from clearwell.ingest import tables
+from clearwell.ingest.batches import Batch
+from clearwell.ingest.door import Checked, Door, Taken
+from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
+from clearwell.values.times import stored_text
+
+Form = Literal["ndjson", "arrow"]
+
+MOST_TOLD = 1_000
+"""So many refused records are told of in an answer; the quarantine has them all."""
+
+_RETRY_SECONDS = 1.0
+_BLOCK_LINES = 2_000_000
+_BATCH_ROWS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may wait at once, of all requests together, and what is read as one batch."""
+
+    waiting_requests: int = 10_000
+    waiting_bytes: int = 128 << 20
+    batch_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Records that somebody publishes in one request: lines of NDJSON, or an Arrow IPC stream.
+
+    `source` names the publisher in quarantine. With `whole`, all are taken in or none. `event_types` are the only types
+    that the publisher may publish, None for any. `request_key` names the request among those of the publisher, so that
+    it can be sent again: the answer is the one that it had.
+    """
+
+    body: bytes
+    form: Form
+    source: str
+    whole: bool = False
+    event_types: frozenset[str] | None = None
+    request_key: str = ""
+
+    @property
+    def key_hash(self) -> str:
+        """What names the request in the catalog."""
+        return hashlib.sha256(f"{self.source}\0{self.request_key}".encode()).hexdigest()
+
+    @property
+    def body_hash(self) -> str:
+        """What tells another request under the same key."""
+        return hashlib.sha256(f"{self.form}\0{self.whole}\0".encode() + self.body).hexdigest()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record that was refused: its place in the request, from 0 (of NDJSON its line), and why."""
+
+    index: int
+    code: str
+    field: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a publication, which is durable now.
+
+    `refused` has the first `MOST_TOLD` of the `refused_count` records; they are in quarantine, unless the publication
+    was to be taken in whole, and so nothing of it was. The sequences are None when nothing was accepted.
+    """
+
+    accepted: int
+    duplicates: int
+    refused_count: int
+    first_sequence: int | None
+    last_sequence: int | None
+    refused: tuple[Refused, ...] = ()
+    repeated: bool = False
+    """Whether the request was answered before, and this is that answer."""
+
+    def as_text(self) -> str:
+        """The outcome as the catalog keeps it."""
+        return json.dumps({**self.__dict__, "refused": [item.__dict__ for item in self.refused]})
+
+    @classmethod
+    def from_text(cls, text: str) -> Outcome:
+        """What `as_text` gave, as that of a repeated request."""
+        found = json.loads(text)
+        refused = tuple(Refused(**item) for item in found["refused"])
+        return cls(**{**found, "refused": refused, "repeated": True})
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    publication: Publication
+    outcome: Future[Outcome] = field(default_factory=Future)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it has to be a batch of its own."""
+        return self.publication.whole or self.publication.form != "ndjson"
+
+
+@dataclass(frozen=True)
+class _Grouped(Batch):
+    """The lines of several publications, one after the other: `starts` has the line, from 0, where each begins."""
+
+    starts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    sources: tuple[str, ...] = ()
+
+    def origin(self, position: int) -> tuple[str, int]:
+        """The source of a record, and its line there, from 1."""
+        line = int(self.lines[position]) - 1
+        place = self.place(np.array([line]))[0]
+        return self.sources[place], line - int(self.starts[place]) + 1
+
+    def place(self, lines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Which publication each of the lines, from 0, is of."""
+        return np.searchsorted(self.starts, lines, side="right") - 1
+
+    def lines_of(self, positions: pl.Series) -> npt.NDArray[np.int64]:
+        """The lines, from 0, of these positions."""
+        return self.lines[positions.to_numpy()] - 1
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Publications as one batch that was held against the rules."""
+
+    waiting: Sequence[_Waiting]
+    batch: _Grouped
+    checked: Checked
+
+
+class Publisher:
+    """The one writer of a log, for as long as a service runs. Threads may publish at the same time."""
+
+    def __init__(self, workspace: Workspace, limits: Limits | None = None) -> None:
+        """Nothing is opened before `start`."""
+        self._workspace = workspace
+        self._limits = limits or Limits()
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
+        self._keys: set[str] = set()
+        self._pauses = 0
+        self._is_open = False
+        self._is_working = False
+        self._ended = False
+        self._error: ClearwellError | None = None
+        self._thread = threading.Thread(target=self._run, name="clearwell-publisher", daemon=True)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many requests wait, and their bytes."""
+        with self._changed:
+            return len(self._waiting), self._waiting_bytes
+
+    @property
+    def error(self) -> ClearwellError | None:
+        """Why nothing can be published at present; None when it can."""
+        return self._error
+
+    def start(self) -> None:
+        """Take the writer's lease and open the log. Raises what keeps it from that."""
+        self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_open or self._error is not None)
+            if self._error is not None:
+                self._ended = True
+                raise self._error
+
+    def stop(self) -> None:
+        """Take in what waits, refuse what comes, and give the lease back."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def publish(self, publication: Publication) -> Future[Outcome]:
+        """Have a publication taken in. The future is done when it is durable; it raises as `Door.take` does.
+
+        Raises OverloadError when too much waits, StorageError while the log cannot be written, UsageError for a request
+        whose key is that of one under way.
+        """
+        waiting = _Waiting(publication)
+        size = len(publication.body)
+        with self._changed:
+            if self._ended:
+                raise StorageError("service_stopping", "the service is stopping: send the request again elsewhere")
+            if self._error is not None:
+                raise self._error
+            full = self._waiting_bytes + size > self._limits.waiting_bytes and self._waiting
+            if full or len(self._waiting) >= self._limits.waiting_requests:
+                message = f"{len(self._waiting)} requests wait already: send this one again in a moment"
+                raise OverloadError("too_many_waiting", message)
+            if publication.request_key:
+                if publication.key_hash in self._keys:
+                    raise UsageError("request_under_way", "a request with this key is under way: wait for its answer")
+                self._keys.add(publication.key_hash)
+            self._waiting.append(waiting)
+            self._waiting_bytes += size
+            self._changed.notify_all()
+        return waiting.outcome
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the log to oneself, with the lease: what waits, waits. The log and the model are read anew after it."""
+        with self._changed:
+            self._pauses += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._is_working)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pauses -= 1
+                self._changed.notify_all()
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                with writing(self._workspace) as lease, following(self._workspace) as follower:
+                    while self._may_work():
+                        model, door = open_door(self._workspace, lease)
+                        with self._changed:
+                            self._is_open, self._error = True, None
+                            self._changed.notify_all()
+                        self._work(model, door, lambda taken: [follower.add(part) for part in taken.posted])
+            except ClearwellError as error:
+                self._fail(error)
+            except BaseException as error:
+                self._fail(StorageError("publisher_failed", f"the service made a mistake: {error!r}"))
+                self._workspace.say(f"Publishing failed, and begins anew: {error!r}")
+
+    def _may_work(self) -> bool:
+        """Wait while others have the log; whether there may be work to do."""
+        with self._changed:
+            self._is_working = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._pauses or (self._ended and not self._waiting))
+            self._is_working = not self._ended or bool(self._waiting)
+            return self._is_working
+
+    def _fail(self, error: ClearwellError) -> None:
+        """Refuse what waits, and whatever comes until the log is open again; try that after a moment."""
+        with self._changed:
+            self._error, self._is_open, self._is_working = error, False, False
+            refused, self._waiting, self._waiting_bytes = list(self._waiting), deque(), 0
+            self._changed.notify_all()
+        for item in refused:
+            self._refuse(item, error)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended, _RETRY_SECONDS)
+
+    def _work(self, model: Model, door: Door, project: Callable[[Taken], object]) -> None:
+        """Take publications in until the publisher is to pause or to end, or the log cannot be written."""
+        reading = _Reading(self._workspace, model, door)
+        ready: Queue[_Ready | None] = Queue(maxsize=1)
+        failed = threading.Event()
+        reader = threading.Thread(target=self._read, args=(reading, ready, failed), name="clearwell-checker")
+        reader.start()
+        try:
+            while (group := ready.get()) is not None:
+                try:
+                    self._take(group, door, project)
+                except BaseException as error:
+                    failed.set()
+                    for item in group.waiting:
+                        self._refuse(item, error)
+                    raise
+        finally:
+            while reader.is_alive():  # It may wait for room.
+                while not ready.empty():
+                    self._refuse_group(ready.get())
+                reader.join(0.01)
+            while not ready.empty():
+                self._refuse_group(ready.get())
+
+    def _refuse_group(self, group: _Ready | None) -> None:
+        error = self._error or StorageError("log_not_writable", "the log could not be written: send the request again")
+        for item in group.waiting if group is not None else ():
+            self._refuse(item, error)
+
+    def _read(self, reading: _Reading, ready: Queue[_Ready | None], failed: threading.Event) -> None:
+        try:
+            while not failed.is_set() and (group := self._next(failed)):
+                for part in self._read_group(reading, self._unknown(group)):
+                    ready.put(part)
+        finally:
+            ready.put(None)
+
+    def _next(self, failed: threading.Event) -> list[_Waiting]:
+        """What is to be the next batch; nothing when the publisher is to pause or to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended or self._pauses or failed.is_set(), 1.0)
+            while not (self._waiting or self._ended or self._pauses or failed.is_set()):
+                self._changed.wait(1.0)
+            if self._pauses or failed.is_set():
+                return []
+            group: list[_Waiting] = []
+            size = 0
+            while self._waiting:
+                first = self._waiting[0]
+                size += len(first.publication.body)
+                if group and (first.is_alone or size > self._limits.batch_bytes):
+                    break
+                group.append(self._waiting.popleft())
+                self._waiting_bytes -= len(first.publication.body)
+                if first.is_alone:
+                    break
+            return group
+
+    def _unknown(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Answer the requests that were answered before; returns the others."""
+        keyed = [item for item in group if item.publication.request_key]
+        if not keyed:
+            return group
+        with self._workspace.catalog.read() as connection:
+            known = requests.answers(connection, [item.publication.key_hash for item in keyed])
+        for item in keyed:
+            found = known.get(item.publication.key_hash)
+            if found is None:
+                continue
+            group.remove(item)
+            if found.body_hash == item.publication.body_hash:
+                self._answer(item, Outcome.from_text(found.answer))
+            else:
+                message = "this key belongs to a request with another body: give every request a key of its own"
+                self._refuse(item, UsageError("request_key_reused", message))
+        return group
+
+    def _read_group(self, reading: _Reading, group: list[_Waiting]) -> Iterator[_Ready]:
+        """The group as one batch, or where one of it cannot be read, as several."""
+        if not group:
+            return
+        try:
+            batch = reading.batch([item.publication for item in group])
+            yield _Ready(group, batch, reading.door.check(batch))
+        except Exception as error:
+            if len(group) == 1:
+                self._refuse(group[0], error)
+                return
+            for item in group:
+                yield from self._read_group(reading, [item])
+
+    def _take(self, group: _Ready, door: Door, project: Callable[[Taken], object]) -> None:
+        outcomes: list[Outcome] = []
+
+        def keep(connection: Connection, taken: Taken) -> None:
+            outcomes[:] = _outcomes(group, taken)
+            answers = [
+                requests.Answer(item.publication.key_hash, item.publication.body_hash, outcome.as_text())
+                for item, outcome in zip(group.waiting, outcomes, strict=True)
+                if item.publication.request_key
+            ]
+            requests.keep(connection, answers, stored_text(self._workspace.clock()))
+
+        whole = group.waiting[0].publication.whole
+        taken = door.take(group.checked, whole=whole, beside=keep)
+        for item, outcome in zip(group.waiting, outcomes or _outcomes(group, taken), strict=True):
+            self._answer(item, outcome)
+        project(taken)
+
+    def _answer(self, item: _Waiting, outcome: Outcome) -> None:
+        self._forget(item)
+        item.outcome.set_result(outcome)
+
+    def _refuse(self, item: _Waiting, error: BaseException) -> None:
+        self._forget(item)
+        if not item.outcome.done():
+            item.outcome.set_exception(error)
+
+    def _forget(self, item: _Waiting) -> None:
+        if item.publication.request_key:
+            with self._changed:
+                self._keys.discard(item.publication.key_hash)
+
+
+class _Reading:
+    """Reads publications by one model."""
+
+    def __init__(self, workspace: Workspace, model: Model, door: Door) -> None:
+        self._model = model
+        self.door = door
+        options = NdjsonOptions(
+            block_bytes=1 << 30,
+            record_bytes=workspace.settings.record_bytes,
+            block_lines=_BLOCK_LINES,
+            earlier_amounts=workspace.amount_names(),
+        )
+        self._ndjson = NdjsonReader(model, options)
+
+    def batch(self, publications: Sequence[Publication]) -> _Grouped:
+        """The records of publications, as one batch. Raises DataError, and AccessError for a type that is not allowed."""
+        if publications[0].form == "arrow":
+            found = self._arrow(publications[0])
+            starts = np.zeros(1, dtype=np.int64)
+        else:
+            bodies = [_ended(item.body) for item in publications]
+            counts = [body.count(b"\n") for body in bodies]
+            starts = np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64)
+            found = list(self._ndjson.read(io.BytesIO(b"".join(bodies)), "requests"))
+        whole = _joined(found)
+        grouped = _Grouped(
+            **{**whole.__dict__, "starts": starts, "sources": tuple(item.source for item in publications)}
+        )
+        _require_allowed(grouped, publications)
+        return grouped
+
+    def _arrow(self, publication: Publication) -> list[Batch]:
+        return list(tables.read_arrow(io.BytesIO(publication.body), publication.source, self._model, _BATCH_ROWS))
+
+
+def _ended(body: bytes) -> bytes:
+    return body if body.endswith(b"\n") or not body else body + b"\n"
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one stream as one; positions of later ones go on after those of earlier ones."""
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        raise DataError("request_empty", "expected at least one record, found none")
+    starts = np.cumsum([0, *(len(item.lines) for item in batches)])
+    shifted = [
+        (
+            item.records.with_columns(pl.col("position") + start),
+            item.rejections.with_columns(pl.col("position") + start),
+        )
+        for item, start in zip(batches, starts[:-1].tolist(), strict=True)
+    ]
+
+    def raw(positions: Sequence[int]) -> list[bytes]:
+        places = np.searchsorted(starts, positions, side="right") - 1
+        return [batches[place].raw([at - int(starts[place])])[0] for place, at in zip(places, positions, strict=True)]
+
+    return Batch(
+        batches[0].source,
+        pl.concat([records for records, _ in shifted], how="diagonal_relaxed"),
+        pl.concat([rejections for _, rejections in shifted]),
+        np.arange(1, int(starts[-1]) + 1, dtype=np.int64),
+        raw,
+    )
+
+
+def _require_allowed(batch: _Grouped, publications: Sequence[Publication]) -> None:
+    """Raise AccessError when a publisher has an event of a type that it may not publish."""
+    if all(item.event_types is None for item in publications) or "type" not in batch.records.columns:
+        return
+    places = batch.place(batch.lines_of(batch.records["position"]))
+    types = batch.records["type"]
+    for place, item in enumerate(publications):
+        if item.event_types is None:
+            continue
+        own = types.filter(pl.Series(places == place)).drop_nulls().unique()
+        if other := sorted(set(own) - item.event_types):
+            expected = ", ".join(sorted(item.event_types)) or "none"
+            raise AccessError(
+                "event_type_not_allowed",
+                f"expected event types that the key may publish ({expected}), found {other[0]}",
+            )
+
+
+def _outcomes(group: _Ready, taken: Taken) -> list[Outcome]:
+    """What became of each publication of a group."""
+    batch, count = group.batch, len(group.waiting)
+    whole = group.waiting[0].publication.whole
+    is_taken = taken.receipt.first_sequence is not None
+
+    def counts(positions: pl.Series) -> npt.NDArray[np.int64]:
+        return np.bincount(batch.place(batch.lines_of(positions)), minlength=count)
+
+    accepted = counts(taken.accepted) if is_taken else np.zeros(count, dtype=np.int64)
+    duplicates = counts(taken.duplicates)
+    refused = counts(taken.rejections["position"])
+    lasts = np.cumsum(accepted) + (taken.receipt.first_sequence or 0) - 1
+    told = _told(batch, taken.rejections) if taken.rejections.height else {}
+    assert not (whole and count > 1)
+    return [
+        Outcome(
+            int(accepted[place]),
+            int(duplicates[place]),
+            int(refused[place]),
+            int(lasts[place] - accepted[place] + 1) if accepted[place] else None,
+            int(lasts[place]) if accepted[place] else None,
+            tuple(told.get(place, ())),
+        )
+        for place in range(count)
+    ]
+
+
+def _told(batch: _Grouped, rejections: pl.DataFrame) -> dict[int, list[Refused]]:
+    """By publication, the first refused records of each."""
+    lines = batch.lines_of(rejections["position"])
+    places = batch.place(lines)
+    within = rejections.select("code", "field", "expected", "found").with_columns(
+        place=pl.Series(places), index=pl.Series(lines - batch.starts[places])
+    )
+    first = within.filter(pl.int_range(pl.len()).over("place") < MOST_TOLD)
+    told: dict[int, list[Refused]] = {}
+    for row in first.iter_rows(named=True):
+        fields: dict[str, Any] = {name: row[name] for name in ("index", "code", "field", "expected", "found")}
+        told.setdefault(row["place"], []).append(Refused(**fields))
+    return told
