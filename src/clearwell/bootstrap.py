@@ -61,3 +61,24 @@ def open_producer(asked: Asked, folder: Path) -> AbstractContextManager[Producer
     from clearwell.engines import producers  # Few commands need it.
 
     return producers.open_producer(asked, folder)
+
+
+def serve(folder: Path | str, host: str, port: int, *, say: Callable[[str], None]) -> None:
+    """Run the service of the project in `folder` until the process is asked to stop.
+
+    On the first start an administrator's key is made, and told once. Raises as `open_workspace` and `running` do.
+    """
+    import uvicorn
+
+    from clearwell.application.access import first_key
+    from clearwell.service.api.app import create_app
+    from clearwell.service.running import ServiceOptions, running
+
+    with open_workspace(folder, say=say) as workspace, running(workspace, ServiceOptions()) as service:
+        made = first_key(workspace)
+        if made is not None:
+            say(f"The administrator's key, which is not kept and never told again: {made.secret}")
+        config = uvicorn.Config(
+            create_app(service), host=host, port=port, log_config=None, access_log=False, server_header=False
+        )
+        uvicorn.Server(config).run()

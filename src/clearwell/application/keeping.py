@@ -22,7 +22,7 @@ from clearwell.projections.store import ProjectionStore
 CHECKPOINT_SECONDS = 60.0
 """So much of the log, at most, is folded again after a crash."""
 
-_PATIENCE_SECONDS = 0.05
+_PATIENCE_SECONDS = 0.2
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 

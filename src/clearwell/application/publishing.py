@@ -11,7 +11,7 @@ import io
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import polars as pl
 from sqlalchemy import Connection
 
-from clearwell.application.catching_up import following
+from clearwell.application.catching_up import Follower, following
 from clearwell.application.ingesting import open_door
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
@@ -148,11 +148,13 @@ class _Grouped(Batch):
 
     def place(self, lines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which publication each of the lines, from 0, is of."""
-        return np.searchsorted(self.starts, lines, side="right") - 1
+        places: npt.NDArray[np.int64] = np.searchsorted(self.starts, lines, side="right") - 1
+        return places
 
     def lines_of(self, positions: pl.Series) -> npt.NDArray[np.int64]:
         """The lines, from 0, of these positions."""
-        return self.lines[positions.to_numpy()] - 1
+        lines: npt.NDArray[np.int64] = self.lines[positions.to_numpy()] - 1
+        return lines
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ class Publisher:
                         with self._changed:
                             self._is_open, self._error = True, None
                             self._changed.notify_all()
-                        self._work(model, door, lambda taken: [follower.add(part) for part in taken.posted])
+                        self._work(model, door, follower)
             except ClearwellError as error:
                 self._fail(error)
             except BaseException as error:
@@ -285,7 +287,7 @@ class Publisher:
         with self._changed:
             self._changed.wait_for(lambda: self._ended, _RETRY_SECONDS)
 
-    def _work(self, model: Model, door: Door, project: Callable[[Taken], object]) -> None:
+    def _work(self, model: Model, door: Door, follower: Follower) -> None:
         """Take publications in until the publisher is to pause or to end, or the log cannot be written."""
         reading = _Reading(self._workspace, model, door)
         ready: Queue[_Ready | None] = Queue(maxsize=1)
@@ -295,7 +297,7 @@ class Publisher:
         try:
             while (group := ready.get()) is not None:
                 try:
-                    self._take(group, door, project)
+                    self._take(group, door, follower)
                 except BaseException as error:
                     failed.set()
                     for item in group.waiting:
@@ -376,7 +378,7 @@ class Publisher:
             for item in group:
                 yield from self._read_group(reading, [item])
 
-    def _take(self, group: _Ready, door: Door, project: Callable[[Taken], object]) -> None:
+    def _take(self, group: _Ready, door: Door, follower: Follower) -> None:
         outcomes: list[Outcome] = []
 
         def keep(connection: Connection, taken: Taken) -> None:
@@ -392,7 +394,8 @@ class Publisher:
         taken = door.take(group.checked, whole=whole, beside=keep)
         for item, outcome in zip(group.waiting, outcomes or _outcomes(group, taken), strict=True):
             self._answer(item, outcome)
-        project(taken)
+        for part in taken.posted:
+            follower.add(part)
 
     def _answer(self, item: _Waiting, outcome: Outcome) -> None:
         self._forget(item)
@@ -424,7 +427,10 @@ class _Reading:
         self._ndjson = NdjsonReader(model, options)
 
     def batch(self, publications: Sequence[Publication]) -> _Grouped:
-        """The records of publications, as one batch. Raises DataError, and AccessError for a type that is not allowed."""
+        """The records of publications, as one batch.
+
+        Raises DataError, and AccessError for an event type that a publisher may not publish.
+        """
         if publications[0].form == "arrow":
             found = self._arrow(publications[0])
             starts = np.zeros(1, dtype=np.int64)
@@ -501,7 +507,8 @@ def _outcomes(group: _Ready, taken: Taken) -> list[Outcome]:
     is_taken = taken.receipt.first_sequence is not None
 
     def counts(positions: pl.Series) -> npt.NDArray[np.int64]:
-        return np.bincount(batch.place(batch.lines_of(positions)), minlength=count)
+        found: npt.NDArray[np.int64] = np.bincount(batch.place(batch.lines_of(positions)), minlength=count)
+        return found
 
     accepted = counts(taken.accepted) if is_taken else np.zeros(count, dtype=np.int64)
     duplicates = counts(taken.duplicates)

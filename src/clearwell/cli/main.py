@@ -27,6 +27,7 @@ from clearwell.cli import (
     quality,
     quarantine,
     questions,
+    serving,
     simulation,
 )
 from clearwell.errors import ClearwellError, DataError, UsageError
@@ -58,6 +59,7 @@ backups.add_to(app)
 simulation.add_to(app)
 evidence.add_to(app)
 demo.add_to(app)
+serving.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:

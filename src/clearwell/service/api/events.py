@@ -1,0 +1,120 @@
+"""`POST /v1/events`: publishing. The answer comes when what was accepted is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from clearwell.application.publishing import Publication
+from clearwell.errors import UsageError
+from clearwell.service.api.bodies import as_lines, body_of, unpacked
+from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.security import Publishing
+from clearwell.service.running import Service
+
+router = APIRouter(tags=["events"])
+
+_FORMS: dict[str, str] = {
+    "": "ndjson",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "application/json": "json",
+    "application/vnd.apache.arrow.stream": "arrow",
+    "application/vnd.apache.arrow.file": "arrow",
+}
+_LARGE = 64 << 10
+_LONGEST_KEY = 255
+
+
+class RefusedRecord(BaseModel):
+    """A record that was refused: its place in the request, from 0 (of NDJSON: its line), and why."""
+
+    index: int
+    code: str
+    field: str
+    expected: str
+    found: str
+
+
+class PublishAnswer(BaseModel):
+    """What became of the records; what was accepted is durable. `refused` has the first 1,000 of the refused ones."""
+
+    accepted: int
+    duplicates: int
+    refused_count: int
+    first_sequence: int | None
+    last_sequence: int | None
+    refused: list[RefusedRecord]
+
+
+_EXAMPLE = (
+    '{"type": "charge.creation", "id": "evt_1", "effective_at": "2026-01-02T03:04:05Z", '
+    '"occurred_at": "2026-01-02T03:04:05Z", "properties": {"charge": "ch_1", "business": "acct_A", "network": "visa"}, '
+    '"currency": "USD", "amounts": {"gross": 1000}}'
+)
+_BODY = {
+    "required": True,
+    "content": {
+        "application/x-ndjson": {"schema": {"type": "string"}, "example": _EXAMPLE},
+        "application/json": {"schema": {"type": "array", "items": {"type": "object"}}, "example": f"[{_EXAMPLE}]"},
+        "application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+
+
+@router.post(
+    "/v1/events",
+    response_model=PublishAnswer,
+    responses={status: {"model": ProblemAnswer} for status in (400, 401, 403, 409, 413, 415, 422, 429, 500, 503, 507)},
+    openapi_extra={"requestBody": _BODY},
+)
+async def publish(
+    request: Request,
+    principal: Publishing,
+    atomic: Annotated[bool, Query(description="Take all records in, or none.")] = False,
+    idempotency_key: Annotated[
+        str,
+        Header(max_length=_LONGEST_KEY, description="Names the request, so that it can be sent again as a whole."),
+    ] = "",
+) -> Response:
+    """Publish events: NDJSON, a JSON array or an Arrow IPC stream, as they are or in gzip or zstd.
+
+    Every record is judged on its own; refused ones wait in quarantine. The same event again is a
+    duplicate, and counted.
+    """
+    service: Service = request.app.state.service
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    form = _FORMS.get(kind)
+    if form is None:
+        expected = "application/x-ndjson, application/json or application/vnd.apache.arrow.stream"
+        raise UsageError("form_unknown", f"expected a Content-Type of {expected}, found {kind!r}")
+    body = await body_of(request, service.options.body_bytes)
+    encoding = request.headers.get("content-encoding", "")
+    if encoding or form == "json" or len(body) > _LARGE:
+        body = await run_in_threadpool(_plain, body, encoding, form, service.options.unpacked_bytes)
+    publication = Publication(
+        body,
+        "arrow" if form == "arrow" else "ndjson",
+        f"key {principal.name}" if principal.kind == "key" else f"user {principal.name}",
+        whole=atomic,
+        event_types=principal.event_types,
+        request_key=idempotency_key,
+    )
+    outcome = await asyncio.wrap_future(service.publisher.publish(publication))
+    refused = [RefusedRecord(**item.__dict__) for item in outcome.refused]
+    content = PublishAnswer(
+        **{name: getattr(outcome, name) for name in PublishAnswer.model_fields if name != "refused"}, refused=refused
+    )
+    headers = {"Idempotency-Replayed": "true"} if outcome.repeated else {}
+    status = 422 if atomic and outcome.refused_count else 200
+    return Response(content.model_dump_json(), status, headers, "application/json")
+
+
+def _plain(body: bytes, encoding: str, form: str, most: int) -> bytes:
+    plain = unpacked(body, encoding, most)
+    return as_lines(plain) if form == "json" else plain
