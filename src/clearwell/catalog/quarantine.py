@@ -60,6 +60,10 @@ def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], s
     One that was replayed or erased stays so. The particulars of the reason stay as they were first told, unless the
     code is another one now.
     """
+    rows = (_row(reason, record, seen_at) for reason, record in refused)
+    page = list(islice(rows, _ROWS_AT_ONCE))
+    if not page:
+        return
     statement = insert_or_update(quarantine)
     same = (quarantine.c.code == statement.excluded.code) | (quarantine.c.state == ERASED)
     reason = {
@@ -72,9 +76,9 @@ def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], s
         "seen_count": quarantine.c.seen_count + 1,
     }
     keep = statement.on_conflict_do_update(index_elements=["fingerprint"], set_=again)
-    rows = (_row(reason, record, seen_at) for reason, record in refused)
-    while page := list(islice(rows, _ROWS_AT_ONCE)):
+    while page:
         connection.execute(keep, page)
+        page = list(islice(rows, _ROWS_AT_ONCE))
 
 
 def waiting_counts(connection: Connection) -> dict[str, int]:

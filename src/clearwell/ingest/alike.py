@@ -95,7 +95,7 @@ class _Filled:
             )
             return pl.concat(texts).gather(rows)
         if name not in self._views:
-            return pl.repeat(None, self._lines, dtype=pl.String, eager=True)
+            return _NULL.new_from_index(0, self._lines)
         return self._texts(self._views[name], self._valid[name])
 
     def _texts(self, views: Views, valid: Mask | None = None) -> pl.Series:
@@ -103,6 +103,9 @@ class _Filled:
         bits = None if valid is None or valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
         buffers = [bits, pa.py_buffer(views), pa.py_buffer(self._block)]
         return pl.Series(values=pl.from_arrow(pa.Array.from_buffers(pa.string_view(), len(views), buffers)))
+
+
+_NULL = pl.Series([None], dtype=pl.String)
 
 
 def _inside(text: str) -> Views:

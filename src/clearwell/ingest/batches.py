@@ -53,6 +53,8 @@ def rejections_frame(
 ) -> pl.DataFrame:
     """Rejections that share a code, a field and an expectation."""
     places = list(positions)
+    if not places:
+        return no_rejections()
     texts = [found] * len(places) if isinstance(found, str) else list(found)
     count = len(places)
     columns = [
@@ -67,8 +69,9 @@ def rejections_frame(
 
 def first_applicable(*frames: pl.DataFrame) -> pl.DataFrame:
     """One rejection per position: the one whose code comes first in the order of precedence."""
-    rejections = pl.concat([no_rejections(), *frames])
-    if rejections.is_empty():
-        return rejections
+    found = [frame for frame in frames if not frame.is_empty()]
+    if not found:
+        return no_rejections()
+    rejections = pl.concat(found)
     rank = pl.col("code").replace_strict(_RANK, return_dtype=pl.Int32)
     return rejections.sort("position", rank, maintain_order=True).unique("position", keep="first", maintain_order=True)

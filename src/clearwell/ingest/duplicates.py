@@ -66,10 +66,14 @@ def recorded_before(
 
     They were accepted under an earlier model; what the model asks for now does not undo that.
     """
+    if refused.is_empty():
+        return _NOWHERE
     named = refused.filter(pl.col("id").is_not_null(), pl.col("producer").is_not_null())
     seen = _against_log(named.with_columns(identity_hash()), known, events_at, decryption)
     return seen.filter(pl.col("differs") == "").select("position").unique()
 
+
+_NOWHERE = pl.DataFrame(schema={"position": pl.Int64})
 
 _SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
 

@@ -6,6 +6,7 @@ A record with several faults gets the first that applies. `docs/rejections.md` i
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 
 import polars as pl
 
@@ -89,6 +90,7 @@ SCHEMA = pl.Schema(
 """A frame of rejections: one row per refused record; `position` is the record's place in its batch."""
 
 
+@cache
 def no_rejections() -> pl.DataFrame:
     """An empty frame of rejections."""
     return pl.DataFrame(schema=SCHEMA)

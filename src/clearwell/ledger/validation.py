@@ -106,7 +106,8 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     refused = _doubtful(frame, typed, rules)
     places = np.flatnonzero(refused)
     if not len(places):
-        return Validated(_finished(typed, rules.model), no_rejections(), _finished(typed.clear(), rules.model))
+        events = _finished(typed, rules.model)
+        return Validated(events, no_rejections(), events.clear())
     given, read = frame[places], typed[places]
     verdicts = _examined(given, read, rules)
     refused[places] = verdicts.refused
