@@ -5,8 +5,9 @@ An entry is one side of a move: −amount at `from`, +amount at `to`. A move of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
 
@@ -43,21 +44,30 @@ NOT_ENTERED = (*NOT_POSTED, "occurred_at")
 
 @dataclass(frozen=True)
 class Posted:
-    """The entries of a batch, apart by the kind of their accounts, and what its events moved.
+    """The entries of a batch, apart by the kind of their accounts, and its events with their models.
 
-    Both frames of entries have `ENTRY_SCHEMA`; `sums` is as `sums.event_sums` gives it. All are in no order.
+    Both frames of entries have `ENTRY_SCHEMA`, and are in no order.
     """
 
     clearing: pl.DataFrame
     reservoir: pl.DataFrame
-    sums: pl.DataFrame
+    events: Sequence[pl.DataFrame] = ()
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, batches: Sequence[Posted]) -> Posted:
         """Several batches as one."""
         clearing = pl.concat([item.clearing for item in batches], rechunk=True)
         reservoir = pl.concat([item.reservoir for item in batches], rechunk=True)
-        return cls(clearing, reservoir, joined_sums([item.sums for item in batches]))
+        models = {version: model for item in batches for version, model in _used(item)}
+        return cls(clearing, reservoir, [frame for item in batches for frame in item.events], models)
+
+    @cached_property
+    def sums(self) -> pl.DataFrame:
+        """What the events moved, as `sums.event_sums` gives it; computed when asked for, so that no commit waits."""
+        if not self.events:
+            return joined_sums([])
+        return event_sums(pl.concat(self.events, how="diagonal"), self.models)
 
     @property
     def entry_count(self) -> int:
@@ -74,12 +84,18 @@ class Posted:
         return dict(sums.iter_rows())
 
 
+def _used(posted: Posted) -> Iterator[tuple[str, Model]]:
+    """The models of the events, by version: of all that were ever in force, only those are loaded."""
+    for version in {version for frame in posted.events for version in frame["model_version"].unique()}:
+        yield version, posted.models[version]
+
+
 def post(events: pl.DataFrame, models: Mapping[str, Model]) -> Posted:
     """What becomes of `events`, which have `sequence`, `recorded_at` and `model_version` beside an event's columns.
 
     `models` holds every version that occurs. An event that its model cannot post is our mistake, and fails loudly.
     """
-    return Posted(*entries_of(events, models), event_sums(events, models))
+    return Posted(*entries_of(events, models), [events], models)
 
 
 def entries_of(
