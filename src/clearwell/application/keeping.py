@@ -22,7 +22,7 @@ from clearwell.projections.store import ProjectionStore
 CHECKPOINT_SECONDS = 60.0
 """So much of the log, at most, is folded again after a crash."""
 
-_PATIENCE_SECONDS = 0.2
+_LEAST_PATIENCE_SECONDS, _MOST_PATIENCE_SECONDS = 0.05, 0.5
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 
@@ -35,6 +35,7 @@ class Keeper(Follower):
         super().__init__(workspace)
         self.applied_sequence = 0
         self.error: StorageError | None = None
+        self._patience = _LEAST_PATIENCE_SECONDS
         self._listeners: set[Callable[[int], None]] = set()
 
     def start(self) -> None:
@@ -80,9 +81,13 @@ class Keeper(Follower):
         while True:
             batches = self._next()
             if batches:
+                began = time.monotonic()
                 posted = Posted.joined([batch.posted for batch in batches])
                 project(self._workspace, store, posted, batches[0].first_sequence, batches[-1].last_sequence)
                 self._tell(store)
+                # Each fold has fixed costs: under load, half of the time is left to what comes in.
+                taken = time.monotonic() - began
+                self._patience = min(max(taken, _LEAST_PATIENCE_SECONDS), _MOST_PATIENCE_SECONDS)
             elif self._ended:
                 return
             now = time.monotonic()
@@ -98,7 +103,7 @@ class Keeper(Follower):
         """What waits, a moment after the first of it came; nothing when nothing comes for a while."""
         with self._changed:
             if self._changed.wait_for(lambda: self._waiting or self._ended, _LOOK_SECONDS) and not self._ended:
-                self._changed.wait(_PATIENCE_SECONDS)
+                self._changed.wait_for(lambda: self._ended, self._patience)
             batches = [item for item in self._waiting if item.last_sequence > self.applied_sequence]
             self._waiting = []
             self._changed.notify_all()

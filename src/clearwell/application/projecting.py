@@ -115,6 +115,16 @@ def _require_whole(store: ProjectionStore, log: LogReader) -> None:
         )
 
 
+def _make(workspace: Workspace) -> None:
+    """Make empty projections where there are none of this format, unless somebody else is at it."""
+    try:
+        ProjectionStore(workspace.projection_path).close()
+    except StorageError as error:
+        if error.code != "projections_busy":
+            raise
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _opened(workspace: Workspace, *, read_only: bool = False, shared: bool = False) -> ProjectionStore:
     give_up_at = time.monotonic() + WAIT_SECONDS
     mended = False
@@ -130,8 +140,8 @@ def _opened(workspace: Workspace, *, read_only: bool = False, shared: bool = Fal
                     with suppress(OSError):
                         _wish(workspace).touch()
                 time.sleep(_PAUSE_SECONDS)
-            elif error.code == "projections_not_current" and read_only:
-                ProjectionStore(workspace.projection_path).close()
+            elif error.code == "projections_not_current" and read_only and time.monotonic() < give_up_at:
+                _make(workspace)
             elif error.code == "projections_damaged" and not mended:
                 mended = True
                 workspace.say(f"The projections were damaged, and are being rebuilt from the log: {error.message}")
