@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
-from conftest import Ledger
 
 from clearwell.application import modelling, quarantining, questions
 from clearwell.application.cutting import CutRequest
@@ -20,6 +22,7 @@ from clearwell.application.workspace import Workspace
 from clearwell.catalog import quarantine
 from clearwell.errors import AccessError, DataError, OverloadError, StorageError, UsageError
 from clearwell.ingest.door import Door, Taken
+from conftest import Ledger
 
 Record = Callable[..., dict[str, Any]]
 SECONDS = 30.0
@@ -94,12 +97,9 @@ def test_figures_follow(publisher: Publisher, opened: tuple[Workspace, Keeper], 
 def test_another_process_asks(publisher: Publisher, ledger: Ledger, creation: Record) -> None:
     """Questions to the files are answered while the service has them: the keeper lets them go for a moment."""
     publisher.publish(publication(creation())).result(SECONDS)
-    import subprocess
-    import sys
-
     asked = [sys.executable, "-m", "clearwell", "open", "--project", str(ledger.folder), "--json"]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
-    assert [json.loads(line)["balance"] for line in done.stdout.splitlines()] == [1000]
+    assert [row["balance"] for row in json.loads(done.stdout)] == [1000]
     assert publisher.publish(publication(creation(id="next"))).result(SECONDS).accepted == 1
 
 
@@ -150,7 +150,7 @@ def test_only_the_types_of_the_key(publisher: Publisher, creation: Record, relea
     with publisher.paused():
         wrong = publisher.publish(publication(creation(id="a"), release(), event_types=mine))
         right = publisher.publish(publication(creation(id="b"), event_types=mine))
-    with pytest.raises(AccessError, match="charge.release"):
+    with pytest.raises(AccessError, match=r"charge\.release"):
         wrong.result(SECONDS)
     assert right.result(SECONDS).accepted == 1
 
@@ -161,8 +161,6 @@ def test_arrow(publisher: Publisher, creation: Record) -> None:
     row |= {"property_charge": "c", "property_business": "b", "property_network": "n", "currency": "USD"}
     frame = pl.DataFrame([{**row, "id": f"e{number}", "amount_gross": 5 - number} for number in range(8)])
     content = io.BytesIO()
-    import pyarrow as pa
-
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     with pa.ipc.new_stream(content, table.schema) as stream:
         stream.write_table(table, max_chunksize=3)
