@@ -44,7 +44,7 @@ long: $(TEST_READY)  ## Run the property tests with TIMES=100 times their exampl
 	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
 
 faults: $(TEST_READY)  ## Run the fault suite with ROUNDS=200 rounds of kill -9; writes docs/reliability.md
-	@UPDATE_DOCS=1 FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n auto tests/faults
+	@UPDATE_DOCS=1 FAULT_ROUNDS=$(ROUNDS) SERVICE_FAULT_ROUNDS=300 $(BIN)/python -m pytest -n auto tests/faults
 
 fuzz: $(FUZZ_READY)  ## Fuzz each parser for SECONDS=60, or one: TARGET=ndjson|csv|flow|settings|instants|proof|checkpoint
 	@$(BIN)/python tests/faults/fuzz.py --target $(TARGET) --seconds $(SECONDS)
