@@ -196,7 +196,11 @@ def _made_key(folder: Path) -> str:
 def _in_child(act: Callable[[], str]) -> str:
     """What `act` returns in a process of its own."""
     reader, writer = os.pipe()
-    child = killing._forked(lambda: None if os.write(writer, act().encode() + b"\n") else None)
+
+    def tell() -> None:
+        os.write(writer, act().encode() + b"\n")
+
+    child = killing._forked(tell)
     os.close(writer)
     told = killing._until(reader, time.monotonic() + killing.STUCK_SECONDS, 1)
     os.close(reader)
