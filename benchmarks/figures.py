@@ -81,6 +81,8 @@ FIGURES = (
     Figure("verify", _RATE, "verify the whole ledger", "more", 1_000_000, 3_000_000, "clearwell.verify"),
     Figure("completeness", "ids/s", "compare a producer's ids and amounts in PostgreSQL with the log", "more", 500_000,
            1_000_000, "completeness.postgresql"),
+    Figure("completeness-equal", "ids/s", "the same where both sides are equal", "more", 500_000, 1_000_000,
+           "completeness.postgresql", (("equal", True),)),
     Figure("http-ndjson", _RATE, "publish NDJSON over HTTP, 1,000 events a request", "more", 100_000, 250_000,
            "service.ndjson", most_events=1_000_000),
     Figure("http-arrow", _RATE, "publish Arrow over HTTP, 10,000 events a request", "more", 300_000, 600_000,

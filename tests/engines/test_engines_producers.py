@@ -15,6 +15,8 @@ from clearwell.application import comparing
 from clearwell.application.comparing import Comparison
 from clearwell.application.cutting import CutRequest
 from clearwell.bootstrap import open_producer
+from clearwell.engines import producer_databases
+from clearwell.engines.producer_databases import DatabaseRecords
 from clearwell.errors import ClearwellError, DataError, StorageError, UsageError
 from clearwell.quality import completeness
 from producer_records import (
@@ -119,6 +121,25 @@ def test_buckets_are_split_and_chosen(books: Ledger, write: Write) -> None:
             patch.object(completeness, "MOST_NAMED", most_named),
         ):
             assert told(*compared(books, source)) == expected(PLANTED, EVENTS)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_server_with_another_hash_is_asked_for_md5(books: Ledger, postgresql: URL, *, same: bool) -> None:
+    """Its own hash is taken only where it gives what we compute; either way the same is found."""
+    asked: list[str] = []
+
+    def sums(records: DatabaseRecords, *arguments: Any) -> Any:
+        asked.append(records.hashing)
+        return own(records, *arguments)
+
+    own, source = DatabaseRecords.sums, write_database(postgresql, PLANTED)
+    own_hashes = producer_databases.text_hashes
+    with (
+        patch.object(DatabaseRecords, "sums", sums),
+        patch.object(producer_databases, "text_hashes", lambda texts: own_hashes(texts) + (not same)),
+    ):
+        assert told(*compared(books, source)) == expected(PLANTED, EVENTS)
+    assert set(asked) == {"lookup3" if same else "md5"}
 
 
 def test_equal_sides_are_whole(books: Ledger, write: Write) -> None:

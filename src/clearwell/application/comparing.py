@@ -23,7 +23,7 @@ from clearwell.catalog import comparisons
 from clearwell.errors import UsageError
 from clearwell.flows.model import EventType
 from clearwell.quality import completeness
-from clearwell.quality.completeness import Buckets, Columns
+from clearwell.quality.completeness import Buckets, Columns, Hashing
 from clearwell.settings import ProducerSource
 from clearwell.values.cuts import Cut
 from clearwell.values.periods import Span, parse_named
@@ -50,6 +50,10 @@ class Producer(Protocol):
     @property
     def columns(self) -> Columns:
         """What the records have."""
+
+    @property
+    def hashing(self) -> Hashing:
+        """Which hash of a row it computes."""
 
     def sums(self, bits: int, among: Buckets | None = None) -> pl.DataFrame:
         """Per bucket of `bits`, within `among`: `record_count`, `sum_high`, `sum_low`, as `completeness.Rows.sums`."""
@@ -141,7 +145,8 @@ def compare(
             tempfile.TemporaryDirectory(prefix="comparison-", dir=workspace.data_folder) as scratch,
         ):
             amount = _amount(asked, event) if producer.columns.has_amount else ""
-            with compared_events(known, event, amount, asked.period, Path(scratch)) as events:
+            hashing = producer.hashing
+            with compared_events(known, event, amount, asked.period, hashing, Path(scratch)) as events:
                 run = _Run(workspace, known.cut, asked, event, amount)
                 yield run.compared(producer, events, report)
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import polars as pl
+import pyarrow as pa
 from sqlalchemy import URL, Connection, CursorResult, Engine, Row, bindparam, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
@@ -23,7 +24,8 @@ from sqlalchemy.pool import NullPool
 from clearwell.application.comparing import Asked
 from clearwell.engines.producer_columns import LISTED, SUMS, Kind, columns_of, wrong_column
 from clearwell.errors import DataError, StorageError, UsageError
-from clearwell.quality.completeness import DIALECTS, HASH_BITS, Buckets, Columns, Rows
+from clearwell.quality.completeness import DIALECTS, HASH_BITS, POSTGRESQL_HASH, Buckets, Columns, Hashing, Rows
+from clearwell.quality.row_hashes import PROBES, text_hashes
 from clearwell.values.instants import parse_instant
 
 _DRIVERS = {
@@ -129,6 +131,11 @@ class DatabaseRecords:
         """What the records have."""
         return self.rows.columns
 
+    @property
+    def hashing(self) -> Hashing:
+        """Its own hash where the server has the one that we compute, else MD5."""
+        return self.rows.dialect.hashing
+
     def begun(self) -> DatabaseRecords:
         """The same with the transaction begun, and with the rows of the source's query."""
         name = self.rows.dialect.name
@@ -140,10 +147,21 @@ class DatabaseRecords:
         known = {"postgresql": _POSTGRESQL_KINDS, "mysql": _MYSQL_KINDS, "sqlite": {}}[name]
         kinds: dict[str, Kind] = {item[0]: known.get(item[1], "unknown") for item in description}
         columns = columns_of(self.asked.name, kinds, needs_time=self.asked.period is not None)
-        rows = Rows(self.rows.dialect, query, columns, within=self.asked.period is not None)
+        dialect = POSTGRESQL_HASH if name == "postgresql" and self._has_own_hash() else self.rows.dialect
+        rows = Rows(dialect, query, columns, within=self.asked.period is not None)
         if name == "sqlite":
             self._require_values(query, columns)
         return replace(self, rows=rows)
+
+    def _has_own_hash(self) -> bool:
+        """Whether the server hashes texts as `row_hashes` does. Not so on big-endian machines, or in other encodings."""
+        asked = text('SELECT hashtextextended(probe COLLATE "C", 0) FROM unnest(CAST(:probes AS text[])) AS probe')
+        try:
+            with self.connection.begin_nested():
+                found = self.connection.execute(asked, {"probes": list(PROBES)}).scalars().all()
+        except DBAPIError:
+            return False
+        return sorted(found) == sorted(text_hashes(pa.array(PROBES)).tolist())
 
     def _require_values(self, query: str, columns: Columns) -> None:
         """Raise DataError for a value that cannot be compared: SQLite's columns have no types, its values have."""

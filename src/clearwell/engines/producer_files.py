@@ -17,7 +17,7 @@ from clearwell.application.comparing import Asked
 from clearwell.engines.producer_columns import LISTED, SUMS, Kind, columns_of, wrong_column
 from clearwell.errors import DataError, StorageError, UsageError
 from clearwell.ledger.views import quoted_text
-from clearwell.quality.completeness import DIALECTS, Buckets, Columns, Rows
+from clearwell.quality.completeness import DIALECTS, Buckets, Columns, Hashing, Rows
 
 _ROWS_AT_ONCE = 100_000
 _MEMORY = "1GB"
@@ -59,6 +59,11 @@ class FileRecords:
     def columns(self) -> Columns:
         """What the records have."""
         return self.rows.columns
+
+    @property
+    def hashing(self) -> Hashing:
+        """MD5, which DuckDB computes itself."""
+        return self.rows.dialect.hashing
 
     def of(self, reading: str, paths: Sequence[str]) -> FileRecords:
         """The same with the rows that the source's query gives of the files, and with nothing else to read."""

@@ -9,6 +9,7 @@ import pytest
 
 from clearwell.quality.completeness import (
     DIALECTS,
+    POSTGRESQL_HASH,
     Buckets,
     Columns,
     Rows,
@@ -40,6 +41,12 @@ def test_each_dialect_hashes_the_id(dialect: str, expected: str) -> None:
     assert rows(dialect, has_amount=False).hash() == expected
 
 
+def test_a_server_of_postgresql_hashes_by_itself_where_it_can() -> None:
+    """The last 60 bits of its own hash, of the bytes of the text whatever the column's collation is."""
+    own = Rows(POSTGRESQL_HASH, "SELECT 1", Columns(has_amount=False, has_time=False)).hash()
+    assert own == '(hashtextextended(CAST(records.id AS text) COLLATE "C", 0) & 1152921504606846975)'
+
+
 def test_a_hash_is_that_of_amount_currency_and_id() -> None:
     """DuckDB gives what Python gives of `AMOUNT|CURRENCY|ID`, with nothing for what is null."""
     query = "SELECT * FROM (VALUES ('ü', -5, 'USD'), ('b', NULL, NULL)) AS t(id, amount, currency)"
@@ -66,8 +73,8 @@ def test_a_period_is_bound_and_buckets_are_named() -> None:
 
 
 def test_buckets_have_a_hundred_rows() -> None:
-    """Few rows are one bucket; very many are 131,072."""
-    assert [first_bits(count) for count in (0, 100, 101, 10**6, 10**9)] == [0, 0, 1, 14, 17]
+    """Few rows are one bucket; very many are 4,096."""
+    assert [first_bits(count) for count in (0, 100, 101, 10**5, 10**9)] == [0, 0, 1, 10, 12]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +82,9 @@ def test_buckets_have_a_hundred_rows() -> None:
     [
         (16_384, 0, 0, 10**7, 0),  # nothing differs
         (16_384, 100, 60_000, 10**7, 0),  # few rows: they are fetched
-        (16_384, 16_384, 10**7, 10**7, 0),  # everything differs
-        (16_384, 7_500, 4_600_000, 10**7, 5),  # 10,000 of ten million
+        (131_072, 131_072, 10**7, 10**7, 0),  # everything differs
+        (4_096, 4_096, 2 * 10**7, 2 * 10**7, 5),  # every bucket does, but it has thousands of rows
+        (16_384, 7_500, 4_600_000, 10**7, 4),  # 10,000 of ten million
         (65_536, 60_000, 10**8, 10**8, 0),  # more than a query names
     ],
 )
