@@ -162,9 +162,21 @@ class Project:
         """The newest kept evaluation of each period of a kind, in order."""
         return evaluating.history(self._workspace, period)
 
-    def trace(self, values: Mapping[str, str], steps: int = 1, at: When = None, known_at: Known = None) -> Trace:
-        """Every event and account that these property values touch."""
-        return tracing.trace(self._workspace, _request(at, known_at), values, steps)
+    def compute_again(self, point: Point, engine: str = "duckdb") -> Point:
+        """A kept point computed anew at its cut, with the comparisons that it was evaluated with: it is the same."""
+        return evaluating.compute_again(self._workspace, point, engine)
+
+    def trace(
+        self,
+        values: Mapping[str, str] | None = None,
+        steps: int = 1,
+        at: When = None,
+        known_at: Known = None,
+        *,
+        event: str = "",
+    ) -> Trace:
+        """Every event and account that these property values touch, or one event, as `PRODUCER/ID` or `#SEQUENCE`."""
+        return tracing.trace(self._workspace, _request(at, known_at), values or {}, steps, event)
 
     def query(self, sql: str, at: When = None, known_at: Known = None) -> list[dict[str, Any]]:
         """The rows of one SELECT over the documented views."""

@@ -69,6 +69,7 @@ def test_a_kept_score_can_be_computed_again(new_ledger: NewLedger, history: Hist
             known = cut.sequence if str(told.cut.recorded_at) in of_events else cut.recorded_at
             again = project.scores(cut.effective_at, known, name, engine="duckdb")
             assert again.nodes == point.nodes
+            assert project.compute_again(point) == point
         assert project.evaluate(kind, at=told.cut.effective_at, known_at=ask.known_at).added == 0
 
 

@@ -44,6 +44,8 @@ class ComparedEvents:
     """All that are known at the cut: `sequence`, `id`, `amount`, `currency`, `time_us`."""
     scope: str
     """The condition on those that the comparison is about."""
+    books: str
+    """The condition on an event of the log that the books at the cut have it."""
     has_amount: bool
     dialect: Dialect
     """Its hash is the one that the producer's database computes."""
@@ -147,7 +149,7 @@ class ComparedEvents:
             yield [dict(zip(names, row, strict=True)) for row in rows]
 
     def usual_money(self, event: EventType) -> list[tuple[str, int, int, int]]:
-        """The rows of `completeness.usual_money`, of all events of the type that are known at the cut."""
+        """The rows of `completeness.usual_money`, of all events of the type that the books have at the cut."""
         names = _column_names(self.connection, self.log)
         amounts = [
             (quoted_name(columns.amount_column(move.amount)), quoted_name(columns.currency_column(move.amount)))
@@ -156,7 +158,7 @@ class ComparedEvents:
         ]
         if not amounts:
             return []
-        self._run(f"CREATE TEMP VIEW of_type AS {_of_type(self.log, event.name)}")
+        self._run(f"CREATE TEMP VIEW of_type AS {_of_type(self.log, event.name)} AND {self.books}")
         return self._run(completeness.usual_money(amounts, "of_type")).fetchall()
 
     def _one(self, query: str) -> Any:
@@ -171,7 +173,7 @@ class ComparedEvents:
 
 @contextmanager
 def compared_events(
-    known: Known, event: EventType, amount: str, period: Span | None, hashing: Hashing, scratch: Path
+    known: Known, event: EventType, amount: str, period: Span | None, scratch: Path, *, hashing: Hashing
 ) -> Iterator[ComparedEvents]:
     """The events of a type at a cut; `amount` is the one that is compared, or empty, and `hashing` how.
 
@@ -199,12 +201,13 @@ def compared_events(
             f"SELECT sequence, id, {money}, epoch_us(occurred_at) AS time_us, occurred_at, effective_at "
             f"FROM ({_of_type(log, event.name)}) WHERE sequence <= {int(known.cut.sequence)}"
         )
+        books = f"sequence <= {int(known.cut.sequence)} AND {effective_at}"
         dialect = DIALECTS["duckdb"]
         if hashing == "lookup3":
             dialect = DUCKDB_HASH
             arrow = duckdb.func.PythonUDFType.ARROW
             connection.create_function("clearwell_hash", _hashed, ["VARCHAR"], "BIGINT", type=arrow)
-        yield ComparedEvents(connection, log, chosen, f"{effective_at} {bounds}", bool(amount), dialect)
+        yield ComparedEvents(connection, log, chosen, f"{effective_at} {bounds}", books, bool(amount), dialect)
 
 
 def _hashed(texts: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -84,6 +84,7 @@ class Comparison:
     source: str
     flow: str
     event_type: str
+    producer: str
     amount_of: str
     period: Span | None
     cut: Cut
@@ -145,8 +146,8 @@ def compare(
             tempfile.TemporaryDirectory(prefix="comparison-", dir=workspace.data_folder) as scratch,
         ):
             amount = _amount(asked, event) if producer.columns.has_amount else ""
-            hashing = producer.hashing
-            with compared_events(known, event, amount, asked.period, hashing, Path(scratch)) as events:
+            place, hashing = Path(scratch), producer.hashing
+            with compared_events(known, event, amount, asked.period, place, hashing=hashing) as events:
                 run = _Run(workspace, known.cut, asked, event, amount)
                 yield run.compared(producer, events, report)
 
@@ -232,7 +233,7 @@ class _Run:
             "estimated": estimated,
         }
         number = self._keep(row, events, report)
-        return Comparison(number=number, period=self.asked.period, cut=self.cut, **row)
+        return Comparison(number=number, producer=self.event.producer, period=self.asked.period, cut=self.cut, **row)
 
     def _find_records(self, producer: Producer, events: ComparedEvents) -> int:
         """Look, beyond the period, for records of the events that have none within it."""
@@ -248,8 +249,8 @@ class _Run:
     def _usual(self, events: ComparedEvents, missing: int) -> dict[str, dict[str, int]]:
         """What so many records are estimated to be, per currency."""
         estimates = {
-            currency: completeness.estimated_money(missing, own, of_all, int(median))
-            for currency, own, of_all, median in events.usual_money(self.event)
+            currency: completeness.estimated_money(missing, own, of_all, int(usual))
+            for currency, own, of_all, usual in events.usual_money(self.event)
         }
         parts = {currency: {"count": count, "money": money} for currency, (count, money) in estimates.items()}
         return parts or {"": {"count": missing, "money": 0}}

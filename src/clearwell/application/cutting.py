@@ -30,10 +30,14 @@ from clearwell.values.times import stored_text
 
 @dataclass(frozen=True)
 class CutRequest:
-    """What the user said: `at` (effective time) and `known_at` (a sequence, or a recorded time); empty for now."""
+    """What the user said: `at` (effective time) and `known_at` (a sequence, or a recorded time); empty for now.
+
+    With `exact`, the cut of an answer that was kept, and neither of the others.
+    """
 
     at: str = ""
     known_at: str = ""
+    exact: Cut | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ def resolve_cut(
 
     Without `known_at`, all that is known now. Without `at`, the present, or the recorded time of `known_at`.
     """
+    if request.exact is not None:
+        return request.exact
     known = [item.recorded_at for item in log.segments] + [item.accepted_at for item in periods] + list(fitted)
     newest = datetime.fromisoformat(max(known))
     if not request.known_at:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from clearwell.application.cutting import CutRequest, Known
-from clearwell.application.scoring import Scoring, scoring_at
+from clearwell.application.scoring import Scoring, period_named, scoring_at
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import scores as kept
 from clearwell.catalog.scores import Evaluation
@@ -62,7 +62,8 @@ class Evaluating:
         for start in range(0, len(self.spans), _AT_ONCE):
             spans = self.spans[start : start + _AT_ONCE]
             at = stored_text(self._workspace.clock())
-            evaluated = [(_evaluation(span, self.cut, at), next(trees)) for span in spans]
+            made = [(span, next(trees)) for span in spans]
+            evaluated = [(_evaluation(span, self.cut, at, tree.comparisons), tree.nodes) for span, tree in made]
             with self._workspace.catalog.write() as connection:
                 self.added += kept.add(connection, evaluated)
             yield len(spans)
@@ -106,6 +107,20 @@ def history(workspace: Workspace, kind: PeriodKind) -> list[Point]:
     return [Point(evaluation, [_with_score(node) for node in nodes]) for evaluation, nodes in found]
 
 
+def compute_again(workspace: Workspace, point: Point, engine: str = "duckdb") -> Point:
+    """The point computed anew at its cut, by an engine from the log or, with none, from the sums that are kept.
+
+    What is missing is so by the comparisons that it was evaluated with, whichever ran since. For one that does not
+    remember them, it is so by the newest up to its cut.
+    """
+    kept_as = point.evaluation
+    cut = Cut(*(datetime.fromisoformat(text) for text in (kept_as.effective_at, kept_as.recorded_at)), kept_as.sequence)
+    with scoring_at(workspace, CutRequest(exact=cut), engine, kept_as.comparisons) as scoring:
+        span = period_named(kept_as.period, scoring.known)
+        (tree,) = scoring.trees([span])
+    return Point(kept_as, tree.nodes)
+
+
 def _first(known: Known) -> datetime | None:
     """The earliest time, on either clock, of any event at the cut."""
     segments = [item for item in known.log.segments if item.first_sequence <= known.cut.sequence]
@@ -119,7 +134,7 @@ def _with_score(node: dict[str, Any]) -> dict[str, Any]:
     return {**node, "score": None if share is None else float(share)}
 
 
-def _evaluation(span: Span, cut: Cut, evaluated_at: str) -> Evaluation:
+def _evaluation(span: Span, cut: Cut, evaluated_at: str, comparisons: tuple[int, ...]) -> Evaluation:
     return Evaluation(
         period_kind=span.kind,
         period=span.name,
@@ -127,6 +142,7 @@ def _evaluation(span: Span, cut: Cut, evaluated_at: str) -> Evaluation:
         recorded_at=stored_text(cut.recorded_at),
         sequence=cut.sequence,
         evaluated_at=evaluated_at,
+        comparisons=comparisons,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import polars as pl
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at
 from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
-from clearwell.catalog.comparisons import missing_money
+from clearwell.catalog import comparisons
 from clearwell.errors import UsageError
 from clearwell.projections.cuts import event_sums_at
 from clearwell.quality import clearing, score
@@ -40,6 +40,22 @@ class ScoreReport:
     before: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What of producers' records of a period has no event, as rows, and the numbers of the comparisons that say so."""
+
+    comparisons: tuple[int, ...]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The tree of scores of a period, as rows, and the numbers of the comparisons that its missing money is from."""
+
+    nodes: list[dict[str, Any]]
+    comparisons: tuple[int, ...]
+
+
 def scores(workspace: Workspace, request: CutRequest, period: str = "month", engine: str = "") -> ScoreReport:
     """The scores of a period, and of the one before it.
 
@@ -50,8 +66,8 @@ def scores(workspace: Workspace, request: CutRequest, period: str = "month", eng
         known = scoring.known
         span = period_named(period, known)
         earlier = periods.before(span, known.time_zone)
-        nodes, *before = scoring.trees([span, *([earlier] if earlier else [])])
-        return ScoreReport(known.cut, span, nodes, before[0] if before else [])
+        tree, *before = scoring.trees([span, *([earlier] if earlier else [])])
+        return ScoreReport(known.cut, span, tree.nodes, before[0].nodes if before else [])
 
 
 def period_named(text: str, known: Known) -> Span:
@@ -69,46 +85,55 @@ class Scoring:
     known: Known
     sums: Callable[[Sequence[Span]], tuple[pl.DataFrame, pl.DataFrame]]
     """Both frames are in order of `quarter`."""
-    missing: Callable[[Span], list[dict[str, Any]]]
-    """What producers' records of a period have no event, by the newest comparisons up to the cut."""
+    missing: Callable[[Span], Missing]
 
-    def trees(self, spans: Sequence[Span]) -> Iterator[list[dict[str, Any]]]:
+    def trees(self, spans: Sequence[Span]) -> Iterator[Tree]:
         """The tree of each of these periods, in turn."""
         subjects = Subjects.of(self.known.models, self.known.model)
         moved, due = self.sums(spans)
         for span in spans:
-            measured = score.Measured(_rows(moved, span), _rows(due, span), self.missing(span))
-            yield score.tree(subjects, measured)
+            missing = self.missing(span)
+            measured = score.Measured(_rows(moved, span), _rows(due, span), missing.rows)
+            yield Tree(score.tree(subjects, measured), missing.comparisons)
 
 
 def tree_of(workspace: Workspace, measures: Measures, span: Span) -> list[dict[str, Any]]:
     """The tree of scores of a period, computed by the metrics."""
-    (nodes,) = _by_metrics(workspace, measures).trees([span])
-    return nodes
+    (tree,) = _by_metrics(workspace, measures).trees([span])
+    return tree.nodes
 
 
-def _by_metrics(workspace: Workspace, measures: Measures) -> Scoring:
+def _by_metrics(workspace: Workspace, measures: Measures, used: Collection[int] | None = None) -> Scoring:
     known = measures.books
-    return Scoring(known, lambda spans: _measured(measures, spans), lambda span: _missing(workspace, known, span))
+    return Scoring(known, lambda spans: _measured(measures, spans), lambda span: _missing(workspace, known, span, used))
 
 
-def _missing(workspace: Workspace, known: Known, span: Span) -> list[dict[str, Any]]:
+def _missing(workspace: Workspace, known: Known, span: Span, used: Collection[int] | None) -> Missing:
+    """By the comparisons `used`, or by the newest."""
     with workspace.catalog.read() as connection:
-        found = missing_money(connection, None if span == periods.ALL_TIME else span, known.cut)
-    return [item.__dict__ for item in found if item.currency]
+        numbers = used
+        if numbers is None:
+            numbers = comparisons.newest(connection, None if span == periods.ALL_TIME else span, known.cut)
+        found = comparisons.missing_money(connection, numbers)
+    return Missing(tuple(numbers), [item.__dict__ for item in found if item.currency])
 
 
 @contextmanager
-def scoring_at(workspace: Workspace, request: CutRequest, engine: str = "") -> Iterator[Scoring]:
-    """Scores at a cut: from sums that are kept, or by an engine from the log."""
+def scoring_at(
+    workspace: Workspace, request: CutRequest, engine: str = "", used: Collection[int] | None = None
+) -> Iterator[Scoring]:
+    """Scores at a cut: from sums that are kept, or by an engine from the log.
+
+    What is missing is so by the comparisons `used`, or by the newest up to the cut.
+    """
     if engine:
         from clearwell.application.measuring import measuring  # Ibis takes a second.
 
         with measuring(workspace, request, engine) as measures:
-            yield _by_metrics(workspace, measures)
+            yield _by_metrics(workspace, measures, used)
         return
     with books_at(workspace, request) as books:
-        yield Scoring(books, lambda spans: _kept(books, spans), lambda span: _missing(workspace, books, span))
+        yield Scoring(books, lambda spans: _kept(books, spans), lambda span: _missing(workspace, books, span, used))
 
 
 def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:

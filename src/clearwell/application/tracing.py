@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from clearwell.application.cutting import CutRequest, Known, known_at
@@ -22,6 +23,7 @@ from clearwell.log.search import Alternative, Condition, found_by
 from clearwell.values import columns
 from clearwell.values.accounts import account_values
 from clearwell.values.cuts import Cut
+from clearwell.values.instants import format_instant
 
 MOST_EVENTS = 10_000
 MOST_ACCOUNTS = 1_000
@@ -40,16 +42,24 @@ class Trace:
     truncated: str
 
 
-def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], steps: int = 1) -> Trace:
-    """Follow property `values` through the log.
+def trace(
+    workspace: Workspace, request: CutRequest, values: Mapping[str, str], steps: int = 1, event: str = ""
+) -> Trace:
+    """Follow property `values`, or one `event`, given as `PRODUCER/ID` or `#SEQUENCE`, through the log.
 
-    The first step takes the events that carry the values, in a property of that name or one that an account takes it
-    from. Each further step takes the events that touch a clearing account found before. Personal values are decrypted.
-    Raises UsageError for a property that no model knows, and for a personal one that cannot be searched for.
+    The first step takes the event, or the events that carry the values, in a property of that name or one that an
+    account takes it from. Each further step takes the events that touch a clearing account found before. Personal
+    values are decrypted. Raises UsageError for a property that no model knows, for a personal one that cannot be
+    searched for, for an event that the books have not, and unless either values or an event are given.
     """
+    if bool(values) == bool(event):
+        raise UsageError("trace_subject_wrong", "expected either property values (NAME=VALUE) or one event to trace")
     books = known_at(workspace, request)
     finder = _Finder(books)
-    found = finder.events([_carries(books, name, value) for name, value in values.items()], step=1)
+    if event:
+        found = finder.event(event)
+    else:
+        found = finder.events([_carries(books, name, value) for name, value in values.items()], step=1)
     expanded: set[tuple[str, str]] = set()
     for step in range(2, steps + 1):
         accounts = _clearing_accounts(books, found) - expanded
@@ -64,7 +74,7 @@ def trace(workspace: Workspace, request: CutRequest, values: Mapping[str, str], 
     def complete(account_type: AccountType, key: str) -> bool:
         """Whether every event of the account is here: it was searched for, or it carries the traced values."""
         own = properties_of(account_type, key)
-        searched = (account_type.name, key) in expanded or values.items() <= own.items()
+        searched = (account_type.name, key) in expanded or (bool(values) and values.items() <= own.items())
         return searched and not finder.truncated
 
     accounts_found = _accounts(books, entries, complete)
@@ -84,6 +94,28 @@ class _Finder:
         if found.height > MOST_EVENTS:
             self.truncated = f"more than {MOST_EVENTS} events match: only the first are shown"
         return found.head(MOST_EVENTS).with_columns(pl.lit(step).alias("step"))
+
+    def event(self, named: str) -> pl.DataFrame:
+        """The event of `PRODUCER/ID` or `#SEQUENCE`, as the first step. Raises UsageError."""
+        producer, slash, own_id = named.partition("/")
+        if named.startswith("#") and named[1:].isdecimal():
+            found = self._numbered(int(named[1:]))
+        elif slash:
+            found = self.events([[_having({"producer": [producer], "id": [own_id]})]], step=1)
+        else:
+            raise UsageError("event_unreadable", f"expected an event as PRODUCER/ID or #SEQUENCE, found {named!r}")
+        if found.is_empty():
+            cut = self._books.cut
+            up_to = f"the books up to {format_instant(cut.effective_at)}, sequence {cut.sequence}"
+            raise UsageError("event_unknown", f"expected an event of {up_to}; found no {named}")
+        return found
+
+    def _numbered(self, sequence: int) -> pl.DataFrame:
+        cut = self._books.cut
+        if not 1 <= sequence <= cut.sequence:
+            return pl.DataFrame()
+        found = self._books.log.at(np.array([sequence], dtype=np.int64))
+        return found.filter(pl.col("effective_at") <= cut.effective_at).with_columns(pl.lit(1).alias("step"))
 
     def bounded(self, accounts: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """At most `MOST_ACCOUNTS` of the accounts."""

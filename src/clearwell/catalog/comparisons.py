@@ -6,13 +6,14 @@ A run counts from when it is whole; one that was interrupted is never seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from clearwell.catalog.tables import comparison_differences, comparisons
+from clearwell.errors import StorageError
 from clearwell.values.cuts import Cut
 from clearwell.values.periods import Span
 from clearwell.values.times import stored_text
@@ -20,9 +21,13 @@ from clearwell.values.times import stored_text
 _PAGE = 10_000
 
 
+class ComparisonReplacedError(StorageError):
+    """A newer run of the same source has removed this one before it was whole."""
+
+
 @dataclass(frozen=True)
 class MissingMoney:
-    """What is missing by a source's newest run: `record_count` records with `money` in minor units.
+    """What is missing by a run of a source: `record_count` records with `money` in minor units.
 
     `currency` is empty, and `money` 0, for records of which nobody can say what is usual. Estimated: the records have
     no amounts, and each counts with the usual money of an event of its type.
@@ -38,21 +43,37 @@ class MissingMoney:
 
 
 def begin_comparison(connection: Connection, row: Mapping[str, Any]) -> int:
-    """Add a run that is not whole yet; returns its number."""
-    newest = connection.execute(select(func.max(comparisons.c.number))).scalar_one()
-    number = (newest or 0) + 1
+    """Add a run that is not whole yet; returns its number.
+
+    What earlier runs of the source left that never became whole is removed: they were killed. One that is still being
+    written is told so by `ComparisonReplacedError`.
+    """
+    newest_number = connection.execute(select(func.max(comparisons.c.number))).scalar_one()
+    left = select(comparisons.c.number).where(comparisons.c.source == row["source"], ~comparisons.c.complete)
+    for number in connection.execute(left).scalars().all():
+        drop_comparison(connection, number)
+    number = (newest_number or 0) + 1
     connection.execute(insert(comparisons), [{**row, "number": number, "complete": False}])
     return number
 
 
 def append_differences(connection: Connection, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add differences to a run that is not whole yet."""
+    """Add differences to a run that is not whole yet. Raises ComparisonReplacedError."""
+    _change_unfinished(connection, number, complete=False)
     connection.execute(insert(comparison_differences), [{**row, "comparison": number} for row in rows])
 
 
 def finish_comparison(connection: Connection, number: int) -> None:
-    """Say that a run is whole."""
-    connection.execute(update(comparisons).where(comparisons.c.number == number).values(complete=True))
+    """Say that a run is whole. Raises ComparisonReplacedError."""
+    _change_unfinished(connection, number, complete=True)
+
+
+def _change_unfinished(connection: Connection, number: int, *, complete: bool) -> None:
+    own = (comparisons.c.number == number) & ~comparisons.c.complete
+    if connection.execute(update(comparisons).where(own).values(complete=complete)).rowcount != 1:
+        raise ComparisonReplacedError(
+            "comparison_replaced", "another comparison of the same source began before this one was kept: repeat it"
+        )
 
 
 def drop_comparison(connection: Connection, number: int) -> None:
@@ -62,14 +83,16 @@ def drop_comparison(connection: Connection, number: int) -> None:
 
 
 def comparison(connection: Connection, number: int) -> RowMapping:
-    """The row of a run. Raises NoResultFound."""
-    return connection.execute(select(comparisons).where(comparisons.c.number == number)).mappings().one()
+    """The row of a whole run. Raises NoResultFound."""
+    whole = comparisons.c.complete & (comparisons.c.number == number)
+    return connection.execute(select(comparisons).where(whole)).mappings().one()
 
 
 def differences(connection: Connection, number: int, most: int | None = None) -> Iterator[RowMapping]:
-    """The first `most` differences of a run, or all, in order of their place; read by pages."""
+    """The first `most` differences of a whole run, or all, in order of their place; read by pages."""
     after, left = 0, most
-    own = select(comparison_differences).where(comparison_differences.c.comparison == number)
+    whole = comparisons.c.complete & (comparisons.c.number == number)
+    own = select(comparison_differences).join(comparisons).where(whole)
     while left is None or left > 0:
         page = own.where(comparison_differences.c.place > after).order_by(comparison_differences.c.place)
         rows = connection.execute(page.limit(_PAGE if left is None else min(_PAGE, left))).mappings().all()
@@ -80,18 +103,25 @@ def differences(connection: Connection, number: int, most: int | None = None) ->
         left = None if left is None else left - len(rows)
 
 
-def missing_money(connection: Connection, period: Span | None, cut: Cut) -> list[MissingMoney]:
-    """What is missing of a period (None for all time), by the newest run of each source at or before a cut."""
+def newest(connection: Connection, period: Span | None, cut: Cut) -> list[int]:
+    """The numbers of the newest whole run of each source of a period (None for all time) at or before a cut."""
     start, until = (stored_text(period.start), stored_text(period.until)) if period is not None else ("", "")
-    newest = (
+    numbers = (
         select(func.max(comparisons.c.number))
         .where(comparisons.c.complete, comparisons.c.period_start == start, comparisons.c.period_until == until)
         .where(comparisons.c.cut_sequence <= cut.sequence)
         .where(comparisons.c.cut_effective_at <= stored_text(cut.effective_at))
         .group_by(comparisons.c.source)
     )
+    return sorted(connection.execute(numbers).scalars())
+
+
+def missing_money(connection: Connection, numbers: Collection[int]) -> list[MissingMoney]:
+    """What is missing by these runs, in order of their sources."""
     rows = connection.execute(
-        select(comparisons).where(comparisons.c.number.in_(newest)).order_by(comparisons.c.source)
+        select(comparisons)
+        .where(comparisons.c.complete, comparisons.c.number.in_(numbers))
+        .order_by(comparisons.c.source)
     ).mappings()
     return [
         MissingMoney(

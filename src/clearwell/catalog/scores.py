@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from clearwell.catalog.tables import evaluations, scores
+from clearwell.catalog.tables import evaluation_comparisons, evaluations, scores
 
 _MONEY = ("total_money", "uncleared_money", "late_money", "missing_money")
 _FIELDS = ("node", "name", "parent", "currency", *_MONEY, "missing_estimated")
@@ -25,6 +26,8 @@ class Evaluation:
     recorded_at: str
     sequence: int
     evaluated_at: str
+    comparisons: tuple[int, ...] | None = None
+    """The numbers of the comparisons whose missing money is in the scores; None when that was not remembered."""
 
 
 def add(connection: Connection, evaluated: Iterable[tuple[Evaluation, Sequence[Mapping[str, Any]]]]) -> int:
@@ -39,7 +42,11 @@ def add(connection: Connection, evaluated: Iterable[tuple[Evaluation, Sequence[M
         )
         if connection.execute(found).first() is not None:
             continue
-        number = connection.execute(insert(evaluations).returning(evaluations.c.number), evaluation.__dict__).scalar()
+        row = {name: value for name, value in evaluation.__dict__.items() if name != "comparisons"}
+        number = connection.execute(insert(evaluations).returning(evaluations.c.number), row).scalar()
+        if evaluation.comparisons is not None:
+            used = {"evaluation": number, "comparisons": json.dumps(evaluation.comparisons)}
+            connection.execute(insert(evaluation_comparisons), used)
         rows = [
             {"evaluation": number, "position": position, **{name: node[name] for name in _FIELDS}}
             | {name: str(node[name]) for name in _MONEY}
@@ -56,9 +63,13 @@ def newest(connection: Connection, period_kind: str) -> list[tuple[Evaluation, l
     chosen: dict[str, tuple[int, Evaluation]] = {}
     ordered = (evaluations.c.recorded_at, evaluations.c.effective_at, evaluations.c.number)
     for row in connection.execute(
-        select(evaluations).where(evaluations.c.period_kind == period_kind).order_by(*ordered)
+        select(evaluations, evaluation_comparisons.c.comparisons)
+        .join(evaluation_comparisons, isouter=True)
+        .where(evaluations.c.period_kind == period_kind)
+        .order_by(*ordered)
     ).mappings():
         fields = dict(row)
+        fields["comparisons"] = None if row["comparisons"] is None else tuple(json.loads(row["comparisons"]))
         chosen[row["period"]] = (fields.pop("number"), Evaluation(**fields))
     return [
         (evaluation, _nodes(connection, number))

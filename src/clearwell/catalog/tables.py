@@ -215,6 +215,17 @@ evaluations = Table(
 )
 """One row per period and cut whose scores were evaluated and kept."""
 
+evaluation_comparisons = Table(
+    "evaluation_comparisons",
+    metadata,
+    Column("evaluation", Integer, ForeignKey("evaluations.number"), primary_key=True),
+    Column("comparisons", Text, nullable=False),
+)
+"""Per evaluation the numbers of the comparisons whose missing money is in its scores, as a list in JSON.
+
+An evaluation that was kept before they were remembered has no row.
+"""
+
 scores = Table(
     "scores",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,6 +87,10 @@ def _print_tables(workspace: Workspace, found: list[Comparison], limit: int) -> 
             columns = [("", "left"), ("Id", "left"), ("Record", "right"), ("Event", "right")]
             columns += [("Occurred at", "left"), ("Sequence", "right")]
             print_table(item.source, columns, [_difference(workspace, row) for row in rows])
+            traced = next((row["id"] for row in rows if row["sequence"] is not None), None)
+            if traced is not None:
+                named = shlex.quote(f"{item.producer}/{traced}")
+                typer.echo(f"To trace the event of a row: clearwell trace --event {named}")
         total = item.missing_count + item.unexpected_count + item.different_count + item.duplicate_count
         if total > len(rows):
             typer.echo(f"… and {total - len(rows):,} more: use --limit, or --json.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clearwell.application.cutting import CutRequest
+    from clearwell.application.evaluating import Point
     from clearwell.application.scoring import ScoreReport
     from clearwell.application.workspace import Workspace
     from clearwell.catalog.scores import Evaluation
@@ -168,15 +169,21 @@ def history(
     node: Annotated[str, typer.Option(help="The name of a team, a flow or an account type.")] = "company",
     currency: Annotated[str | None, typer.Option(help="Only in this currency.")] = None,
     last: Annotated[int, typer.Option(min=1, help="At most so many periods, the newest.")] = 60,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compute these periods again from the log. Exit 1 when any differs.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """The scores that were evaluated, period by period, each with the cut that it is of."""
     from clearwell.application import evaluating
 
     with opened(project) as workspace:
+        points = evaluating.history(workspace, period)[-last:]
+        if verify:
+            _require_same(workspace, points)
         rows = [
             {"period": point.evaluation.period, **row, "cut": _cut_of(point.evaluation)}
-            for point in evaluating.history(workspace, period)[-last:]
+            for point in points
             for row in point.nodes
             if row["name"] == node and currency in (None, row["currency"])
         ]
@@ -189,8 +196,25 @@ def history(
         print_table(f"History of {node}, by {period}", headings, cells)
 
 
+def _require_same(workspace: Workspace, points: Sequence[Point]) -> None:
+    """Compute the points again; exit with 1, naming those that are not the same."""
+    from clearwell.application import evaluating
+
+    with meter("periods", len(points)) as progress:
+        wrong = []
+        for point in points:
+            if evaluating.compute_again(workspace, point).nodes != point.nodes:
+                wrong.append(point.evaluation.period)
+            progress.advance(1)
+    for name in wrong:
+        typer.echo(f"{name}: computed again, the scores are not those that were kept.", err=True)
+    if wrong:
+        raise typer.Exit(1)
+
+
 def _cut_of(evaluation: Evaluation) -> dict[str, object]:
-    return {name: getattr(evaluation, name) for name in ("effective_at", "recorded_at", "sequence", "evaluated_at")}
+    names = ("effective_at", "recorded_at", "sequence", "evaluated_at", "comparisons")
+    return {name: getattr(evaluation, name) for name in names}
 
 
 def _history_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:

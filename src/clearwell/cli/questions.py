@@ -52,7 +52,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("open", epilog="Example: clearwell open --state overdue --owner treasury --sort money --limit 20")(
         open_accounts
     )
-    app.command(epilog="Example: clearwell trace charge=ch_1 --steps 2")(trace)
+    app.command(epilog="Example: clearwell trace charge=ch_1 --steps 2, or: clearwell trace --event charges/evt_1")(
+        trace
+    )
     app.command(epilog="Example: clearwell balance business_balance business=acct_A --at 2026-02-01")(balance)
     app.command(epilog='Example: clearwell query "SELECT type, count(*) FROM events GROUP BY type"')(query)
 
@@ -189,19 +191,24 @@ def _open_row(workspace: Workspace, owners: Mapping[str, str], row: dict[str, An
 
 
 def trace(
-    values: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="Property values to follow.")],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Property values to follow.")
+    ] = None,
     project: ProjectOption = HERE,
+    event: Annotated[
+        str, typer.Option(metavar="PRODUCER/ID", help="Instead: this event; or #SEQUENCE, its place in the log.")
+    ] = "",
     steps: Annotated[int, typer.Option(min=1, max=10, help="1: what carries the values; more: what these touch.")] = 1,
     at: AtOption = "",
     known_at: KnownAtOption = "",
     as_json: JsonOption = False,
     form: FormatOption = "table",
 ) -> None:
-    """Every event and account that a property value touches, as a time line."""
+    """Every event and account that a property value, or an event, touches, as a time line."""
     from clearwell.application import cutting, tracing
 
     with opened(project) as workspace:
-        found = tracing.trace(workspace, cutting.CutRequest(at, known_at), pairs(values, "NAME=VALUE"), steps)
+        found = tracing.trace(workspace, cutting.CutRequest(at, known_at), pairs(values, "NAME=VALUE"), steps, event)
         match chosen_format(form, as_json=as_json):
             case "json":
                 content = {"cut": cut_as_json(found.cut), "events": found.events, "accounts": found.accounts}

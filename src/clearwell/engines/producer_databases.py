@@ -154,7 +154,7 @@ class DatabaseRecords:
         return replace(self, rows=rows)
 
     def _has_own_hash(self) -> bool:
-        """Whether the server hashes texts as `row_hashes` does. Not so on big-endian machines, or in other encodings."""
+        """Whether the server hashes texts as `row_hashes` does: not on big-endian machines, or in other encodings."""
         asked = text('SELECT hashtextextended(probe COLLATE "C", 0) FROM unnest(CAST(:probes AS text[])) AS probe')
         try:
             with self.connection.begin_nested():

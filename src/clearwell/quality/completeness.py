@@ -307,23 +307,23 @@ Of one that is different it is by how much the two amounts differ; an amount in 
 
 
 def usual_money(amounts: Collection[tuple[str, str]], events: str) -> str:
-    """Per currency: of how many `events` it is, of how many in all, and the median of the money that one of them moved.
+    """Per currency: of how many `events` it is, of how many in all, and the usual amount, in minor units.
 
-    `amounts` are the columns of value and currency of each move. The median is one that occurs, the lower of two.
+    `amounts` are the columns of value and currency of each move. The usual amount is the money that all the events
+    moved, by the number of all of them, rounded down: so many times as many events have moved just that.
     """
     sides = " UNION ALL ".join(
         f"SELECT sequence, {currency} AS currency, abs({value})::HUGEINT AS money FROM {events} WHERE {value} <> 0"
         for value, currency in amounts
     )
     return f"""
-    WITH moved AS (SELECT sequence, currency, sum(money)::HUGEINT AS money FROM ({sides}) GROUP BY ALL)
-    SELECT currency, count(*) AS event_count, (SELECT count(*) FROM {events}) AS all_count,
-        quantile_disc(money, 0.5)::HUGEINT AS median
-    FROM moved GROUP BY ALL ORDER BY currency
+    WITH moved AS ({sides}), counted AS (SELECT count(*)::HUGEINT AS all_count FROM {events})
+    SELECT currency, count(DISTINCT sequence) AS event_count, any_value(all_count)::BIGINT AS all_count,
+        (sum(money)::HUGEINT // any_value(all_count))::HUGEINT AS usual
+    FROM moved, counted GROUP BY currency ORDER BY currency
     """
 
 
-def estimated_money(missing: int, event_count: int, all_count: int, median: int) -> tuple[int, int]:
-    """How many of the `missing` records are of a currency, by its share of the events, and their usual money."""
-    count = (2 * missing * event_count + all_count) // (2 * all_count)
-    return count, (2 * missing * event_count * median + all_count) // (2 * all_count)
+def estimated_money(missing: int, event_count: int, all_count: int, usual: int) -> tuple[int, int]:
+    """How many of the `missing` records are of a currency, by its share of the events, and their money together."""
+    return (2 * missing * event_count + all_count) // (2 * all_count), missing * usual

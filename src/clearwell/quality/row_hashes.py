@@ -54,17 +54,16 @@ def _hashes(words: Words, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np
         whole = longer.size == starts.size
         own = state if whole else [word[longer] for word in state]
         at = (starts if whole else starts[longer]) + _BLOCK * block
-        for place, word in enumerate(own):
-            word += words[at + 4 * place]
+        for place in range(3):
+            np.add(own[place], words[at + 4 * place], out=own[place])
         _mix(*own)
         if not whole:
             for word, part in zip(state, own, strict=True):
                 word[longer] = part
     at, left = starts + _BLOCK * blocks, lengths - _BLOCK * blocks
-    for place, word in enumerate(state):
+    for place, shift in enumerate((0, 0, 8)):  # The lowest byte of the third word is the length's.
         last = words[at + 4 * place] & _MASKS[place][left]
-        # The lowest byte of the third word is the length's.
-        word += last << np.uint32(8) if place == 2 else last
+        np.add(state[place], last << np.uint32(shift), out=state[place])
     _final(*state)
     return ((state[1].astype(np.uint64) << np.uint64(32)) | state[2]).view(np.int64)
 

@@ -73,6 +73,38 @@ def test_a_missing_event_costs_its_record_s_money(ledger: Ledger, creation: Make
     assert (company["missing_money"], company["total_money"], company["score"]) == (250, 2250, 1 - 250 / 2250)
 
 
+def compared(ledger: Ledger, records: bytes, at: str = "", period: str = "") -> None:
+    """Compare with these records, at a cut."""
+    ledger.write(b"id,amount,currency,time\n" + records, "records.csv")
+    source = {"event_type": "charge.creation", "file": "records.csv", "amount_of": "gross"}
+    ledger.write_settings(producer_sources={"charges": source})
+    with ledger.open() as workspace:
+        Project(workspace).completeness("charges", at=at or None, period=period)
+
+
+def test_a_kept_score_remembers_its_comparison(ledger: Ledger, creation: Make, release: Make) -> None:
+    """Computed again it is the same, though a comparison at an older cut ran since; a new evaluation is another."""
+    told(ledger, creation(), release())
+    ledger.clock.advance(days=1)
+    record = b"evt_gone,250,USD,2026-01-02T03:00:00Z\n"
+    compared(ledger, record, at="2026-01-02T12:00:00Z", period="2026-01-02")
+    at = "2026-01-03T00:00:00Z"
+    with ledger.open() as workspace:
+        Project(workspace).evaluate(at=at)
+    compared(ledger, record.replace(b"250", b"400"), at="2026-01-02T11:00:00Z", period="2026-01-02")
+    with ledger.open() as workspace:
+        project = Project(workspace)
+        (point,) = (item for item in project.history() if item.evaluation.period == "2026-01-02")
+        assert point.evaluation.comparisons == (1,)
+        assert point.nodes[0]["missing_money"] == 250
+        for engine in ("duckdb", ""):
+            assert project.compute_again(point, engine) == point
+        # What is asked now is answered by what is known now.
+        assert project.scores(at=at, period="2026-01-02").nodes[0]["missing_money"] == 400
+        project.evaluate(at="2026-01-03T00:00:01Z")
+        assert [item.evaluation.comparisons for item in project.history()] == [(2,), ()]
+
+
 def test_many_sums_are_read_as_few_are(
     ledger: Ledger, creation: Make, release: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from clearwell.application import modelling, tracing
 from clearwell.application.cutting import CutRequest
+from clearwell.errors import UsageError
+from clearwell.project import Project
 
 if TYPE_CHECKING:
     from conftest import Ledger
@@ -64,3 +66,44 @@ def test_a_property_that_was_declared_later_is_found_in_earlier_events(
     ledger.ingest(creation(id="evt_9", properties={**properties, "charge": "ch_2", "terminal": "7"}))
     ledger.ingest(creation(id="evt_10", properties={**properties, "charge": "ch_3", "terminal": "8"}))
     assert traced(ledger, {"terminal": "7"}) == ["evt_1", "evt_9"]
+
+
+def test_an_event_is_traced_by_its_producer_and_id(ledger: Ledger, creation: Make, release: Make) -> None:
+    """With its entries and accounts, whose balance another event may have changed; a step further finds that one."""
+    ledger.ingest(creation(), release(id="evt/3"), creation(id="evt_9", properties=creation()["properties"]))
+    with ledger.open() as workspace:
+        project = Project(workspace)
+        for name, found in (("charges/evt_1", "evt_1"), ("disbursements/evt/3", "evt/3"), ("#3", "evt_9")):
+            trace = project.trace(event=name)
+            assert [event["id"] for event in trace.events] == [found]
+            assert {row["account_type"] for row in trace.accounts} >= {"charge_undisbursed"}
+            assert {row["balance"] for row in trace.accounts} == {None}
+        further = project.trace(event="charges/evt_1", steps=2)
+        assert [event["id"] for event in further.events] == ["evt_1", "evt/3", "evt_9"]
+        balances = [row["balance"] for row in further.accounts if row["account_type"] == "charge_undisbursed"]
+        assert balances == [1000]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"event": "charges/evt_9"}, "event_unknown"),
+        ({"event": "disbursements/evt_1"}, "event_unknown"),
+        ({"event": "#2"}, "event_unknown"),
+        ({"event": "#0"}, "event_unknown"),
+        ({"event": "charges/evt_1", "at": "2026-01-01"}, "event_unknown"),
+        ({"event": "#1", "at": "2026-01-01"}, "event_unknown"),
+        ({"event": "#1", "known_at": 0}, "event_unknown"),
+        ({"event": "evt_1"}, "event_unreadable"),
+        ({"event": "charges/evt_1", "values": {"charge": "ch_1"}}, "trace_subject_wrong"),
+        ({}, "trace_subject_wrong"),
+    ],
+)
+def test_an_event_that_is_not_in_the_books_is_refused(
+    ledger: Ledger, creation: Make, asked: dict[str, Any], code: str
+) -> None:
+    """With what was expected: of another producer, beyond the log or the cut, or no name of an event at all."""
+    ledger.ingest(creation())
+    with ledger.open() as workspace, pytest.raises(UsageError) as caught:
+        Project(workspace).trace(**asked)
+    assert caught.value.code == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,20 @@ def test_what_does_not_match_exits_1(shop: Path, capsys: pytest.CaptureFixture[s
     assert "Missing in charges: 0.03 USD in 2 record(s)." in shown
     assert "charges: 1 record(s) without an id" in shown
     assert "… and 1 more" in shown
+    assert "To trace" not in shown
     assert main(["completeness", "charges", "--json", "--limit", "1", "--period", "2026-01-02"]) == 1
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["missing_money"], found["without_time_count"]) == ({"USD": {"count": 1, "money": 2}}, 1)
     assert [item["id"] for item in found["differences"]] == ["evt_9"]
+
+
+def test_a_listed_event_is_traced(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that is told finds it, with its entries."""
+    (shop / "records.csv").write_text(RECORDS.replace("2500", "2600"), encoding="utf-8")
+    assert main(["completeness"]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("To trace"))
+    assert main(shlex.split(line)[-3:]) == 0
+    assert "25.00 USD  charge_undisbursed{charge=ch_2" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("shop")

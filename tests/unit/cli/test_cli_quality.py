@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -94,6 +96,17 @@ def test_history_shows_what_was_evaluated(told: list[str], capsys: pytest.Captur
     assert [(row["period"], row["uncleared_money"]) for row in rows] == [("2026-01-02", 1000)]
     assert rows[0]["cut"]["effective_at"] == "2026-01-03T00:00:00.000000Z"
     assert "2026-01-02" in said(capsys, "history", *told[:2], "--node", "card_payments", "--currency", "USD")
+
+
+def test_history_is_computed_again(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0 where the log gives what was kept, and 1 with the period where it does not."""
+    said(capsys, "evaluate", *told, "--since", "2026-01-02", "--until", "2026-01-02")
+    assert "2026-01-02" in said(capsys, "history", *told[:2], "--verify")
+    with sqlite3.connect(Path(told[1]) / "data" / "catalog.sqlite") as catalog:
+        catalog.execute("UPDATE scores SET uncleared_money = '999' WHERE node = 'company'")
+        catalog.execute("DELETE FROM evaluation_comparisons")
+    assert main(["history", *told[:2], "--verify"]) == 1
+    assert "2026-01-02: computed again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -95,12 +95,12 @@ def test_buckets_are_split_where_that_saves(
     assert further_bits(compared, differing, row_count, total) == expected
 
 
-def test_usual_money_is_the_median_of_what_events_moved() -> None:
-    """Per currency, over all moves of an event; of an even number the lower one."""
+def test_usual_money_is_what_events_move_on_average() -> None:
+    """Per currency, over all moves of an event, by the number of all events; rounded down."""
     events = (
         "(VALUES (1, 10, 'USD', 1, 'USD'), (2, 20, 'USD', NULL, NULL), (3, 5, 'EUR', 1, 'EUR'), "
         "(4, -30, 'USD', 0, 'USD')) AS t(sequence, a, c, b, d)"
     )
     found = duckdb.sql(usual_money([("a", "c"), ("b", "d")], events)).fetchall()
-    assert found == [("EUR", 1, 4, 6), ("USD", 3, 4, 20)]
-    assert estimated_money(10, 3, 4, 20) == (8, 150)
+    assert found == [("EUR", 1, 4, 1), ("USD", 3, 4, 15)]
+    assert estimated_money(10, 3, 4, 15) == (8, 150)

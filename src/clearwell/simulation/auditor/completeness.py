@@ -1,6 +1,7 @@
 """Completeness: which of a producer's own records have their event, and which events have no record, by plain loops.
 
-A record that names no amount counts with the usual amount: the money that the events of the type move on average.
+A record that names no amount and has no event counts with the usual amount: the money that the events of the type move
+on average. What is of a period is so by when it was made: a record by its time, an event by its `occurred_at`.
 """
 
 from __future__ import annotations
@@ -89,20 +90,20 @@ class Completeness:
 def completeness_of(
     books: Books, event_type: str, records: Sequence[ProducerRecord], period: Period = ALL_TIME
 ) -> Completeness:
-    """Hold the records that were made in the period and by the cut against the events of the type, by id.
+    """Hold the records that were made in the period against the events of the type, by id.
 
-    An event that is known by the cut but goes on the books later is there too. Unexpected are the events recorded in
-    the period whose id no record has, of whatever time.
+    An event that is known by the cut but goes on the books later is there too, and so is one that is not of the period.
+    Unexpected are the events of the books that occurred in the period and whose id no record has, of whatever time.
     """
     events = {item.event.id: moved(item) for item in books.known if item.event.type == event_type}
     usual = usual_amounts(books, event_type)
     claims = []
     for record in records:
-        if period.holds(record.at) and record.at <= books.cut.effective_at:
+        if period.holds(record.at):
             claims += _claims(record, events.get(record.id), usual)
     named = {record.id for record in records}
     for item in books.events:
-        if item.event.type == event_type and period.holds(item.recorded_at) and item.event.id not in named:
+        if item.event.type == event_type and period.holds(item.event.occurred_at) and item.event.id not in named:
             claims += [Claim(item.event.id, currency, None, amount) for currency, amount in _told(moved(item))]
     return Completeness(books, event_type, tuple(claims))
 
