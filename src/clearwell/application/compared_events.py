@@ -5,7 +5,7 @@ They are hashed once, from the columns that it takes, and never leave DuckDB unl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from clearwell.application.cutting import Known
 from clearwell.application.reading import reading
-from clearwell.flows.model import EventType
+from clearwell.flows.model import EventType, Model
 from clearwell.ledger.views import quoted_name, quoted_text
 from clearwell.log.reader import LogReader
 from clearwell.quality import completeness
@@ -46,6 +46,8 @@ class ComparedEvents:
     """The condition on those that the comparison is about."""
     books: str
     """The condition on an event of the log that the books at the cut have it."""
+    models: Mapping[str, Model]
+    """By version: each event moved what its own model says."""
     has_amount: bool
     dialect: Dialect
     """Its hash is the one that the producer's database computes."""
@@ -152,8 +154,14 @@ class ComparedEvents:
         """The rows of `completeness.usual_money`, of all events of the type that the books have at the cut."""
         names = _column_names(self.connection, self.log)
         amounts = [
-            (quoted_name(columns.amount_column(move.amount)), quoted_name(columns.currency_column(move.amount)))
-            for move in event.moves
+            (
+                quoted_name(columns.amount_column(move.amount)),
+                quoted_name(columns.currency_column(move.amount)),
+                f"model_version = {quoted_text(version)}",
+            )
+            for version, model in self.models.items()
+            if event.name in model.event_types
+            for move in model.event_types[event.name].moves
             if columns.amount_column(move.amount) in names
         ]
         if not amounts:
@@ -207,7 +215,9 @@ def compared_events(
             dialect = DUCKDB_HASH
             arrow = duckdb.func.PythonUDFType.ARROW
             connection.create_function("clearwell_hash", _hashed, ["VARCHAR"], "BIGINT", type=arrow)
-        yield ComparedEvents(connection, log, chosen, f"{effective_at} {bounds}", books, bool(amount), dialect)
+        yield ComparedEvents(
+            connection, log, chosen, f"{effective_at} {bounds}", books, known.models, bool(amount), dialect
+        )
 
 
 def _hashed(texts: pa.ChunkedArray | pa.Array) -> pa.Array:
