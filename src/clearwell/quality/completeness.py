@@ -309,8 +309,9 @@ Of one that is different it is by how much the two amounts differ; an amount in 
 def usual_money(amounts: Collection[tuple[str, str, str]], events: str) -> str:
     """Per currency: of how many `events` it is, of how many in all, and the usual amount, in minor units.
 
-    `amounts` are the columns of value and currency of each move, and the condition on the events that have it. The usual amount is the money that all the events
-    moved, by the number of all of them, rounded down: so many times as many events have moved just that.
+    `amounts` are the columns of value and currency of each move, and the condition on the events that have it. The
+    usual amount is the money that all the events moved, by the number of all of them, rounded down: so many times as
+    many events have moved just that.
     """
     sides = " UNION ALL ".join(
         f"SELECT sequence, {currency} AS currency, abs({value})::HUGEINT AS money FROM {events} "
