@@ -114,7 +114,11 @@ def compute_again(workspace: Workspace, point: Point, engine: str = "duckdb") ->
     remember them, it is so by the newest up to its cut.
     """
     kept_as = point.evaluation
-    cut = Cut(*(datetime.fromisoformat(text) for text in (kept_as.effective_at, kept_as.recorded_at)), kept_as.sequence)
+    cut = Cut(
+        effective_at=datetime.fromisoformat(kept_as.effective_at),
+        recorded_at=datetime.fromisoformat(kept_as.recorded_at),
+        sequence=kept_as.sequence,
+    )
     with scoring_at(workspace, CutRequest(exact=cut), engine, kept_as.comparisons) as scoring:
         span = period_named(kept_as.period, scoring.known)
         (tree,) = scoring.trees([span])
