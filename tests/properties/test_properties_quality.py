@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, event, given
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from worlds import asks, examples, histories
 
 from agreement import Ask, History, tell
+from clearwell.simulation.auditor import arrived, local_days
 from clearwell.simulation.auditor.periods import period_of
 from clearwell.simulation.auditor.timeliness import lags, quantile, timeliness_rows
 from clearwell.values import periods
 from quality_agreement import hold_quality
 
 if TYPE_CHECKING:
+    from clearwell.quality.expectations.subjects import SubjectKind
     from conftest import NewLedger
 
 KINDS: tuple[periods.PeriodKind, ...] = ("all", "month", "week", "day", "hour")
@@ -93,6 +96,31 @@ def test_cross_sections_are_the_auditor_s(new_ledger: NewLedger, history: Histor
         name: [len(own), *(quantile(own, percent) // timedelta(seconds=1) for percent in (50, 90, 99, 100))]
         for name, own in lags(both.audit.books(late.cut)).items()
     }
+
+
+@given(history=histories(), data=st.data())
+@examples(8)
+def test_arrivals_are_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
+    """Of every event type, and into every account type that can be filled, as many events as plain loops count.
+
+    Nothing here has a history, so that every day that is over is counted, and none is judged.
+    """
+    both = tell(new_ledger, history)
+    ask = data.draw(asks(both.audit), label="ask")
+    with both.project() as project:
+        report = project.arrivals("day", 366, ask.at, ask.known_at)
+    books = both.audit.books(report.cut)
+    today = report.cut.effective_at.astimezone(ZoneInfo(books.time_zone)).date()
+    counts = {(item.subject_kind, item.subject): item.count for item in report.subjects}
+    subjects: tuple[tuple[SubjectKind, Iterable[str]], ...] = (
+        ("event_type", books.model.event_types),
+        ("account_type", books.model.account_types),
+    )
+    for kind, names in subjects:
+        for name in names:
+            days = local_days(books, arrived(books, kind, name))
+            assert counts.pop((kind, name), 0) == sum(day < today for day in days), (kind, name)
+    assert not counts
 
 
 def _figures(row: Mapping[str, Any]) -> tuple[Any, ...]:

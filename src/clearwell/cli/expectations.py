@@ -15,6 +15,7 @@ from clearwell.cli.session import project as opened
 if TYPE_CHECKING:
     from clearwell.application.arriving import ArrivalsReport
     from clearwell.application.expecting import Expectation, ExpectationsReport
+    from clearwell.quality.expectations.arrivals import ArrivalFinding, JudgedArrivals
     from clearwell.quality.expectations.windows import Curve
 
 _STATES = {"too_few_episodes": "too few episodes", "not_enough_cleared": "not enough cleared"}
@@ -165,25 +166,37 @@ def arrivals(
     bucket: Annotated[Literal["hour", "day"], typer.Option(help="Judge by the hour, or by the local day.")] = "hour",
     days: Annotated[int, typer.Option(min=1, max=366, help="Judge so many days before the cut.")] = 7,
     event_type: Annotated[str, typer.Option("--event-type", help="Only this event type.")] = "",
+    account_type: Annotated[
+        str, typer.Option("--account-type", "-t", help="Only the events that move money into this account type.")
+    ] = "",
     fail: Annotated[bool, typer.Option("--fail", help="Exit 1 when something is found.")] = False,
     at: AtOption = "",
     known_at: KnownAtOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Hours or days with too few events, too many, late ones, or none, against what history lets one expect."""
+    """Hours or days with too few events, too many, late ones, or none, against what history lets one expect.
+
+    Of every event type, and of what moves money into every account type.
+    """
     from clearwell.application import arriving
     from clearwell.application.cutting import CutRequest
 
     with opened(project) as workspace:
-        report = arriving.arrivals(workspace, CutRequest(at, known_at), bucket, days, event_type)
+        report = arriving.arrivals(
+            workspace, CutRequest(at, known_at), bucket, days, event_type=event_type, account_type=account_type
+        )
     if as_json:
         content = {"cut": cut_as_json(report.cut), "bucket": bucket, "from": report.rules.start(report.rules.first)}
-        types = [{**item.__dict__, "findings": len(item.findings)} for item in report.event_types]
-        print_json({**content, "findings": [item.__dict__ for item in report.findings], "event_types": types})
+        subjects = [{**item.__dict__, "findings": len(item.findings)} for item in report.subjects]
+        print_json({**content, "findings": [item.__dict__ for item in report.findings], "subjects": subjects})
     else:
         _print_arrivals(report)
     if fail and report.findings:
         raise typer.Exit(1)
+
+
+def _subject(item: ArrivalFinding | JudgedArrivals) -> tuple[str, str]:
+    return item.subject_kind.replace("_", " "), item.subject
 
 
 def _print_arrivals(report: ArrivalsReport) -> None:
@@ -191,7 +204,7 @@ def _print_arrivals(report: ArrivalsReport) -> None:
     found = [
         (
             item.kind.replace("_", " "),
-            item.event_type,
+            *_subject(item),
             shown_instant(item.start),
             shown_instant(item.end),
             f"{item.bucket_count:,}",
@@ -202,14 +215,14 @@ def _print_arrivals(report: ArrivalsReport) -> None:
         )
         for item in report.findings
     ]
-    columns = [("Finding", "left"), ("Event type", "left"), ("From", "left"), ("Until", "left")]
+    columns = [(name, "left") for name in ("Finding", "Of", "Name", "From", "Until")]
     columns += [
         (name, "right") for name in (f"{unit}s".capitalize(), "Events", "In time", "Expected", f"In one {unit}")
     ]
     print_table(f"{len(found):,} finding(s)", columns, found)
     judged = [
         (
-            item.event_type,
+            *_subject(item),
             _METHODS[item.method],
             f"{item.history_buckets:,}",
             f"{item.judged_buckets:,}",
@@ -218,9 +231,9 @@ def _print_arrivals(report: ArrivalsReport) -> None:
             _duration(item.lag_limit_seconds),
             f"{len(item.findings):,}",
         )
-        for item in report.event_types
+        for item in report.subjects
     ]
-    columns = [("Event type", "left"), ("Judged by", "left")]
+    columns = [(name, "left") for name in ("Of", "Name", "Judged by")]
     headings = (f"{unit.capitalize()}s of history", "Judged", "Events", "Expected", "Late after", "Findings")
     columns += [(name, "right") for name in headings]
     print_table("What was judged", columns, judged)

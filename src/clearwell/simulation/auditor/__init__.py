@@ -7,6 +7,7 @@ what it judges. `Audit` is told what producers tell; its `books` at a cut have t
 
 from __future__ import annotations
 
+from clearwell.simulation.auditor.arrivals import arrived, local_days
 from clearwell.simulation.auditor.audit import Audit, Fate, ModelPeriod, Segment
 from clearwell.simulation.auditor.books import Books, Episode, Row
 from clearwell.simulation.auditor.clearing import aging_rows, clearing_rows
@@ -37,11 +38,13 @@ __all__ = [
     "Row",
     "Segment",
     "aging_rows",
+    "arrived",
     "clearing_rows",
     "completeness_of",
     "explained_rows",
     "findings",
     "lags",
+    "local_days",
     "moved",
     "node_rows",
     "period_of",
