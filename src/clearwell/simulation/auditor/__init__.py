@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from clearwell.simulation.auditor.arrivals import arrived, local_days
 from clearwell.simulation.auditor.audit import Audit, Fate, ModelPeriod, Segment
-from clearwell.simulation.auditor.books import Books, Episode, Row
+from clearwell.simulation.auditor.books import AcceptedWindow, Books, Episode, Row
 from clearwell.simulation.auditor.clearing import aging_rows, clearing_rows
 from clearwell.simulation.auditor.completeness import Claim, Completeness, ProducerRecord, completeness_of
 from clearwell.simulation.auditor.events import Account, Entry, Event, Recorded, post, read_event
@@ -21,6 +21,7 @@ from clearwell.simulation.auditor.tracing import trace
 
 __all__ = [
     "ALL_TIME",
+    "AcceptedWindow",
     "Account",
     "Audit",
     "Books",
