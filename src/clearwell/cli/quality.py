@@ -83,7 +83,7 @@ def quality(
         list[str] | None,
         typer.Option(
             help="Tell a metric apart by flow, owner, event_type, account_type, producer, currency, a kind of period, "
-            "or a property; repeatable."
+            "or a property (`property:NAME` where its name is one of these); repeatable."
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="So many values of a property; the rest is one.")] = 20,
