@@ -16,6 +16,7 @@ from clearwell.catalog import comparisons
 from clearwell.errors import UsageError
 from clearwell.projections.cuts import event_sums_at
 from clearwell.quality import clearing, score
+from clearwell.quality.changes import with_changes
 from clearwell.quality.rows import Subjects, summed
 from clearwell.values import periods
 from clearwell.values.cuts import Cut
@@ -38,6 +39,11 @@ class ScoreReport:
     period: Span
     nodes: list[dict[str, Any]]
     before: list[dict[str, Any]]
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """The rows of `nodes`, each with `score_before`, `score_change` and `lost_money_change`."""
+        return with_changes(self.nodes, None if self.period.start_us is None else self.before)
 
 
 @dataclass(frozen=True)
