@@ -96,6 +96,13 @@ def load(text: str) -> Model:
     return model
 
 
+def learning(flow: str) -> dict[str, Any]:
+    """The settings by which windows are learned: of each clearing account type, and apart by its first property."""
+    types = load(flow).account_types.values()
+    parts = {item.name: item.properties[0] for item in types if item.kind == "clearing" and item.properties}
+    return {**LEARNING, "subdivide": parts}
+
+
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +124,9 @@ class Both:
     def change(self, act: Change) -> None:
         """Put another flow in force, whatever it means for open accounts."""
         self.ledger.write_flow(act.flow)
-        self.ledger.write_settings(time_zone=act.time_zone, batch_events=self.batch_events, expectations=LEARNING)
+        self.ledger.write_settings(
+            time_zone=act.time_zone, batch_events=self.batch_events, expectations=learning(act.flow)
+        )
         with self.project() as project:
             project.accept_model()
         self.audit.put_in_force(load(act.flow), act.time_zone, self.ledger.clock.now)
@@ -129,7 +138,10 @@ class Both:
             report = project.expectations(accept=True)
             if report.accepted:
                 seconds = {row.account_type: row.seconds for row in report.accepted}
-                accepted_at = self.audit.accept_windows(seconds, self.ledger.clock.now)
+                values: dict[str, tuple[str, dict[str, int]]] = {}
+                for part in report.accepted_subdivisions:
+                    values.setdefault(part.account_type, (part.property_name, {}))[1][part.value] = part.seconds
+                accepted_at = self.audit.accept_windows(seconds, self.ledger.clock.now, values)
                 hold("accepted windows", report.accepted_at, stored_text(accepted_at))
         self.ledger.clock.advance(seconds=act.wait_seconds)
 
@@ -169,7 +181,10 @@ class Both:
 def tell(new_ledger: NewLedger, history: History) -> Both:
     """Tell a whole history to a new product and a new auditor."""
     ledger = new_ledger(
-        history.flow, time_zone=history.time_zone, batch_events=history.batch_events, expectations=LEARNING
+        history.flow,
+        time_zone=history.time_zone,
+        batch_events=history.batch_events,
+        expectations=learning(history.flow),
     )
     ledger.clock.now = NOW
     both = Both(ledger, Audit(), history.batch_events)
@@ -538,5 +553,5 @@ def turning_points(audit: Audit) -> list[datetime]:
 def system_times(audit: Audit) -> list[datetime]:
     """Recorded times at which knowledge changes: segments, models, windows; each with the instants around it."""
     found = [item.recorded_at for item in audit.segments()]
-    found += [item.accepted_at for item in (*audit.periods, *audit.windows)]
+    found += [item.accepted_at for item in audit.periods] + [item.accepted_at for item in audit.windows]
     return sorted({instant + timedelta(microseconds=step) for instant in found for step in (-1, 0, 1)})

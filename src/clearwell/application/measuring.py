@@ -17,11 +17,11 @@ from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
 from clearwell.quality.dialects import Dialect, statement
-from clearwell.quality.due import business_windows, fixed_windows
+from clearwell.quality.due import business_windows, fixed_windows, of_values
 from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
 from clearwell.quality.rows import BUCKETS, BY_MODEL, PROPERTY, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
-from clearwell.quality.windows import has_business_days
+from clearwell.quality.windows import value_windows
 from clearwell.values.cuts import Cut
 from clearwell.values.durations import FixedDuration, parse_duration
 from clearwell.values.periods import KINDS, Span, micros
@@ -158,14 +158,19 @@ class Measures:
             model=model,
             effective_us=micros(self.books.cut.effective_at),
             window_seconds=fixed_windows(model, self.books.learned_seconds),
-            has_business_days=has_business_days(model),
+            kinds=self.books.kinds,
             episodes=self._episodes,
         )
 
     def _tables(self, metric: Metric) -> dict[str, pa.Table]:
-        if metric in OF_EVENTS or not self.scope.has_business_days:
+        if metric in OF_EVENTS:
             return {}
-        return {cleared.BUSINESS_WINDOWS: self._business_windows()}
+        kinds, tables = self.books.kinds, dict[str, pa.Table]()
+        if kinds.business_days:
+            tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
+        if kinds.places:
+            tables[cleared.VALUE_WINDOWS] = of_values(value_windows(kinds, self.books.learned_seconds))
+        return tables
 
     def _business_windows(self) -> pa.Table:
         log = relations.events(self.books.models)

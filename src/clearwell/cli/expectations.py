@@ -90,7 +90,7 @@ def _row_as_json(item: Expectation) -> dict[str, Any]:
         "value": fitted.value,
         "is_rest": fitted.is_rest,
         "declared": str(item.account_type.clears_within),
-        "accepted_seconds": item.accepted.seconds if item.accepted else None,
+        "accepted_seconds": item.accepted_seconds,
         "accepted_at": item.accepted.fitted_at if item.accepted else None,
         "window_seconds": item.held.window_seconds,
         "episode_count": fitted.episode_count,
@@ -116,6 +116,9 @@ def _print_report(report: ExpectationsReport) -> None:
             typer.echo(f"{_name(item)}: {_WARNINGS[item.warning]}.")
     for row in report.accepted:
         typer.echo(f"In force from {report.accepted_at} on: {row.account_type} clears within {row.seconds:,} seconds.")
+    for part in report.accepted_subdivisions:
+        name = f"{part.account_type}, {part.property_name}={part.value}"
+        typer.echo(f"In force from {report.accepted_at} on: {name} clears within {part.seconds:,} seconds.")
     typer.echo(cut_text(report.cut))
 
 
@@ -126,13 +129,15 @@ def _shares(report: ExpectationsReport) -> list[Any]:
 def _cells(item: Expectation) -> list[object]:
     fitted = item.fitted
     declared = str(item.account_type.clears_within)
-    if item.accepted:
-        declared = f"{declared}: {shown_duration(item.accepted.seconds)}"
     whole = not item.subdivided_by
+    if item.accepted_seconds is not None:
+        declared = f"{declared}: {shown_duration(item.accepted_seconds)}"
+    elif not whole:
+        declared = ""
     return [
         item.account_type.name if whole else "",
         "" if whole else f"{item.subdivided_by}={fitted.value}" if fitted.value is not None else "the rest",
-        declared if whole else "",
+        declared,
         f"{fitted.episode_count:,}",
         f"{fitted.open_count:,}",
         *(_duration(seconds) for seconds in fitted.quantiles.values()),

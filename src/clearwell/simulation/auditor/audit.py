@@ -64,10 +64,20 @@ class Audit:
         if last is None or (last.model.version, last.time_zone) != (model.version, time_zone):
             self.periods.append(ModelPeriod(model, time_zone, self._next_instant(now)))
 
-    def accept_windows(self, seconds: Mapping[str, int], now: datetime) -> datetime:
-        """Let what was learned be the window of these account types, by name; returns from when on it is."""
+    def accept_windows(
+        self,
+        seconds: Mapping[str, int],
+        now: datetime,
+        values: Mapping[str, tuple[str, Mapping[str, int]]] | None = None,
+    ) -> datetime:
+        """Let what was learned be the window of these account types, by name; returns from when on it is.
+
+        `values` has, by account type, a property and the windows of some of its values.
+        """
         accepted_at = self._next_instant(now)
-        self.windows += [AcceptedWindow(name, own, accepted_at) for name, own in seconds.items()]
+        for name, own in seconds.items():
+            property_name, by_value = (values or {}).get(name, ("", {}))
+            self.windows.append(AcceptedWindow(name, own, accepted_at, property_name, by_value))
         return accepted_at
 
     def record(self, records: Sequence[Mapping[str, Any]], now: datetime) -> list[Fate]:
@@ -93,11 +103,11 @@ class Audit:
 
     def _next_instant(self, now: datetime) -> datetime:
         newest = [item.recorded_at for item in self.events[-1:]]
-        newest += [item.accepted_at for item in (*self.periods[-1:], *self.windows[-1:])]
+        newest += [item.accepted_at for item in self.periods[-1:]] + [item.accepted_at for item in self.windows[-1:]]
         return max(now, max(newest) + _TICK) if newest else now
 
     def _system_times(self) -> list[datetime]:
-        accepted = [item.accepted_at for item in (*self.periods, *self.windows)]
+        accepted = [item.accepted_at for item in self.periods] + [item.accepted_at for item in self.windows]
         return [item.recorded_at for item in self.events] + accepted
 
     def segments(self) -> list[Segment]:

@@ -64,11 +64,16 @@ class Episode:
 
 @dataclass(frozen=True)
 class AcceptedWindow:
-    """From `accepted_at` on, episodes of an account type whose window is to be learned may stay open for so long."""
+    """From `accepted_at` on, episodes of an account type whose window is to be learned may stay open for so long.
+
+    Those of accounts whose `property_name` has a value in `by_value` may do so for as long as that says.
+    """
 
     account_type: str
     seconds: int
     accepted_at: datetime
+    property_name: str = ""
+    by_value: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,9 @@ class Books:
         name, opened_at = episode.account[0], episode.first.effective_at
         window = self.model.account_types[name].clears_within
         if isinstance(window, Learned) and name in self.learned:
-            return opened_at + timedelta(seconds=self.learned[name].seconds)
+            learned = self.learned[name]
+            value = self.properties_of(episode.account).get(learned.property_name, "")
+            return opened_at + timedelta(seconds=learned.by_value.get(value, learned.seconds))
         return None if window is None else due_at(window, opened_at, self.time_zone)
 
     def is_due(self, episode: Episode) -> bool:
