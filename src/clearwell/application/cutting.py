@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -111,7 +111,7 @@ def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
     with projections(workspace) as projected:
         known = _known(workspace, request, periods, projected.log)
         evaluate_at(projected.store, known.log, known.models, known.cut)
-        evaluated = Evaluated(**known.__dict__, store=projected.store)
+        evaluated = Evaluated(**{item.name: getattr(known, item.name) for item in fields(known)}, store=projected.store)
         _put_windows(evaluated)
         yield evaluated
 
