@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from operator import add
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clearwell.application import ingesting, projecting
+from clearwell.errors import UsageError
 from clearwell.flows.load import load_model
 from clearwell.flows.model import Model
 from clearwell.ingest.door import Receipt
@@ -26,11 +27,14 @@ from clearwell.project import Project
 from clearwell.projections.store import TABLES
 from clearwell.simulation.auditor import Audit, Books, Entry, Episode, Fate, Recorded, post, trace
 from clearwell.values.accounts import account_name
+from clearwell.values.times import stored_text
 
 if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
+LEARNING = {"quantile": 0.5, "headroom": 1.2, "minimum_episodes": 2}
+"""Two episodes teach a window, so that small histories have some."""
 
 Answers = dict[str, Any]
 
@@ -53,13 +57,20 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """What history teaches of windows comes into force, where any is to be learned; and how long the clock goes on."""
+
+    wait_seconds: int = 1
+
+
+@dataclass(frozen=True)
 class History:
     """The first flow and its zone, how many records a segment takes at most, and what happens then."""
 
     flow: str
     time_zone: str
     batch_events: int
-    acts: tuple[Delivery | Change, ...]
+    acts: tuple[Delivery | Change | Acceptance, ...]
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
@@ -85,6 +96,13 @@ def load(text: str) -> Model:
     return model
 
 
+def learning(flow: str) -> dict[str, Any]:
+    """The settings by which windows are learned: of each clearing account type, and apart by its first property."""
+    types = load(flow).account_types.values()
+    parts = {item.name: item.properties[0] for item in types if item.kind == "clearing" and item.properties}
+    return {**LEARNING, "subdivide": parts}
+
+
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
@@ -106,11 +124,36 @@ class Both:
     def change(self, act: Change) -> None:
         """Put another flow in force, whatever it means for open accounts."""
         self.ledger.write_flow(act.flow)
-        self.ledger.write_settings(time_zone=act.time_zone, batch_events=self.batch_events)
+        self.ledger.write_settings(
+            time_zone=act.time_zone, batch_events=self.batch_events, expectations=learning(act.flow)
+        )
         with self.project() as project:
             project.accept_model()
         self.audit.put_in_force(load(act.flow), act.time_zone, self.ledger.clock.now)
         self.ledger.clock.advance(seconds=act.wait_seconds)
+
+    def accept(self, act: Acceptance) -> None:
+        """Put the windows that are learned in force; the auditor is told how long they are, not since when."""
+        with self.project() as project, suppress(UsageError):  # There may be none to learn.
+            report = project.expectations(accept=True)
+            if report.accepted:
+                seconds = {row.account_type: row.seconds for row in report.accepted}
+                values: dict[str, tuple[str, dict[str, int]]] = {}
+                for part in report.accepted_subdivisions:
+                    values.setdefault(part.account_type, (part.property_name, {}))[1][part.value] = part.seconds
+                accepted_at = self.audit.accept_windows(seconds, self.ledger.clock.now, values)
+                hold("accepted windows", report.accepted_at, stored_text(accepted_at))
+        self.ledger.clock.advance(seconds=act.wait_seconds)
+
+    def act(self, act: Delivery | Change | Acceptance) -> None:
+        """Do one after the other what a history says."""
+        match act:
+            case Change():
+                self.change(act)
+            case Delivery():
+                self.deliver(act)
+            case Acceptance():
+                self.accept(act)
 
     def deliver(self, act: Delivery) -> None:
         """Bring records in, as one file."""
@@ -137,7 +180,12 @@ class Both:
 
 def tell(new_ledger: NewLedger, history: History) -> Both:
     """Tell a whole history to a new product and a new auditor."""
-    ledger = new_ledger(history.flow, time_zone=history.time_zone, batch_events=history.batch_events)
+    ledger = new_ledger(
+        history.flow,
+        time_zone=history.time_zone,
+        batch_events=history.batch_events,
+        expectations=learning(history.flow),
+    )
     ledger.clock.now = NOW
     both = Both(ledger, Audit(), history.batch_events)
     both.audit.put_in_force(load(history.flow), history.time_zone, NOW)
@@ -145,7 +193,7 @@ def tell(new_ledger: NewLedger, history: History) -> Both:
         with both.project() as project:
             project.accept_model()
     for act in history.acts:
-        both.change(act) if isinstance(act, Change) else both.deliver(act)
+        both.act(act)
     return both
 
 
@@ -503,6 +551,7 @@ def turning_points(audit: Audit) -> list[datetime]:
 
 
 def system_times(audit: Audit) -> list[datetime]:
-    """Recorded times at which knowledge changes: segments and models; each with the instants around it."""
-    found = [item.recorded_at for item in audit.segments()] + [item.accepted_at for item in audit.periods]
+    """Recorded times at which knowledge changes: segments, models, windows; each with the instants around it."""
+    found = [item.recorded_at for item in audit.segments()]
+    found += [item.accepted_at for item in audit.periods] + [item.accepted_at for item in audit.windows]
     return sorted({instant + timedelta(microseconds=step) for instant in found for step in (-1, 0, 1)})

@@ -195,10 +195,22 @@ class Project:
         return learn(self._workspace, _request(at, known_at), account_type)
 
     def arrivals(
-        self, bucket: Literal["hour", "day"] = "hour", days: int = 7, at: When = None, known_at: Known = None
+        self,
+        bucket: Literal["hour", "day"] = "hour",
+        days: int = 7,
+        at: When = None,
+        known_at: Known = None,
+        *,
+        event_type: str = "",
+        account_type: str = "",
     ) -> ArrivalsReport:
-        """Hours or days of the last ones before the cut with too few events, too many, late ones, or none."""
-        return arriving.arrivals(self._workspace, _request(at, known_at), bucket, days)
+        """Hours or days of the last ones before the cut with too few events, too many, late ones, or none.
+
+        Of all event types and account types, or of those that are named.
+        """
+        return arriving.arrivals(
+            self._workspace, _request(at, known_at), bucket, days, event_type=event_type, account_type=account_type
+        )
 
     def completeness(self, *names: str, period: str = "", at: When = None, known_at: Known = None) -> list[Comparison]:
         """Compare the named producer sources, or all, with the log, of a period such as `2026-01` or of everything."""

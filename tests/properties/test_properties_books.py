@@ -15,6 +15,7 @@ from worlds import World, asks, examples, histories, worlds
 
 from agreement import (
     SYSTEM_TIMES,
+    Acceptance,
     Ask,
     Both,
     Change,
@@ -58,7 +59,7 @@ def test_stored_rows_do_not_depend_on_batches(new_ledger: NewLedger, history: Hi
 
 def cut_anew(history: History, data: st.DataObject) -> History:
     """The same records and changes in the same order, in other files and other segments."""
-    acts: list[Delivery | Change] = []
+    acts: list[Delivery | Change | Acceptance] = []
     for act in history.acts:
         last = acts[-1] if acts else None
         if isinstance(act, Delivery) and isinstance(last, Delivery) and data.draw(st.booleans(), label="joined"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.fold import CODED_SCHEMA, Coded, episodes_of
 from clearwell.ledger.posting import Posted
 from clearwell.ledger.rejections import no_rejections
+from planting import Plant, in_text, replace_with
 
 if TYPE_CHECKING:
     from conftest import NewLedger
@@ -91,9 +91,6 @@ def test_the_story_as_it_is_agrees(new_ledger: NewLedger) -> None:
     assert list(wrong(new_ledger)) == []
 
 
-Plant = Callable[[Any], Any]
-
-
 def _post_without_one(sound: Any) -> Any:
     def post(*arguments: Any) -> Posted:
         posted = sound(*arguments)
@@ -139,20 +136,6 @@ def _conflicts_unseen(sound: Any) -> Any:
         return replace(found, duplicates=found.duplicates + found.conflicts.height, conflicts=no_rejections())
 
     return deduplicate
-
-
-def _text(old: str, new: str) -> Plant:
-    """In the text that a function gives, one phrase for another."""
-
-    def plant(sound: Any) -> Any:
-        def changed(*arguments: Any) -> str:
-            text: str = sound(*arguments)
-            assert old in text
-            return text.replace(old, new)
-
-        return changed
-
-    return plant
 
 
 def _due_by(microseconds: int) -> Plant:
@@ -211,12 +194,12 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     "state: the instant at which a window runs out is in it": (
         "status",
         "clearwell.quality.clearing._one_by_one",
-        _text("opened_effective_at <= $effective_at", "opened_effective_at < $effective_at"),
+        in_text("opened_effective_at <= $effective_at", "opened_effective_at < $effective_at"),
     ),
     "status: open accounts are miscounted": (
         "status",
         "clearwell.quality.clearing.status",
-        _text("sum(open_count) AS open_count", "sum(open_count) + 1 AS open_count"),
+        in_text("sum(open_count) AS open_count", "sum(open_count) + 1 AS open_count"),
     ),
     "status: cleared money is not due": (
         "status",
@@ -239,7 +222,7 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
     "entries: the view has them the other way round": (
         "view entries",
         "clearwell.application.querying.entries_query",
-        _text('-"amount_x"', '"amount_x"'),
+        in_text('-"amount_x"', '"amount_x"'),
     ),
     "trace: it lacks an event": (
         "trace",
@@ -254,28 +237,13 @@ PLANTED: dict[str, tuple[str, str, Plant]] = {
 def test_what_is_planted_is_found(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch, planted: str) -> None:
     """One discrepancy in the product fails the comparison, and the failure names the family of figures."""
     family, target, plant = PLANTED[planted]
-    _replace(monkeypatch, target, plant)
+    replace_with(monkeypatch, target, plant)
     assert any(found.startswith(family) for found in wrong(new_ledger))
 
 
 def test_rows_that_depend_on_batches_are_found(new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fold that forgets what was open before gives other rows one by one than all at once."""
-    _replace(monkeypatch, "clearwell.projections.store.fold_coded", _fold_forgetting)
+    replace_with(monkeypatch, "clearwell.projections.store.fold_coded", _fold_forgetting)
     told = (tell(new_ledger, replace(STORY, batch_events=size)) for size in (1, 500_000))
     rows = [json.dumps(stored_tables(both.ledger, left_out=["account_hash"]), default=str) for both in told]
     assert rows[0] != rows[1]
-
-
-def _replace(monkeypatch: pytest.MonkeyPatch, target: str, plant: Plant) -> None:
-    module_name, *names = _parted(target)
-    holder: Any = importlib.import_module(module_name)
-    for name in names[:-1]:
-        holder = getattr(holder, name)
-    monkeypatch.setattr(holder, names[-1], plant(getattr(holder, names[-1])))
-
-
-def _parted(target: str) -> list[str]:
-    """A dotted name as its module and the names inside it."""
-    parts = target.split(".")
-    place = next(place for place, part in enumerate(parts) if part != part.lower() or place == 3)
-    return [".".join(parts[:place]), *parts[place:]]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from worlds import asks, examples, histories
 
-from agreement import Ask, History, tell
+from agreement import NOW, Acceptance, Ask, Delivery, History, agree, tell, turning_points
+from clearwell.simulation.auditor import arrived, local_days
 from clearwell.simulation.auditor.periods import period_of
 from clearwell.simulation.auditor.timeliness import lags, quantile, timeliness_rows
 from clearwell.values import periods
 from quality_agreement import hold_quality
 
 if TYPE_CHECKING:
+    from clearwell.quality.expectations.subjects import SubjectKind
     from conftest import NewLedger
 
 KINDS: tuple[periods.PeriodKind, ...] = ("all", "month", "week", "day", "hour")
@@ -93,6 +96,82 @@ def test_cross_sections_are_the_auditor_s(new_ledger: NewLedger, history: Histor
         name: [len(own), *(quantile(own, percent) // timedelta(seconds=1) for percent in (50, 90, 99, 100))]
         for name, own in lags(both.audit.books(late.cut)).items()
     }
+
+
+@given(history=histories(), data=st.data())
+@examples(8)
+def test_arrivals_are_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
+    """Of every event type, and into every account type that can be filled, as many events as plain loops count.
+
+    Nothing here has a history, so that every day that is over is counted, and none is judged.
+    """
+    both = tell(new_ledger, history)
+    ask = data.draw(asks(both.audit), label="ask")
+    with both.project() as project:
+        report = project.arrivals("day", 366, ask.at, ask.known_at)
+    books = both.audit.books(report.cut)
+    today = report.cut.effective_at.astimezone(ZoneInfo(books.time_zone)).date()
+    counts = {(item.subject_kind, item.subject): item.count for item in report.subjects}
+    subjects: tuple[tuple[SubjectKind, Iterable[str]], ...] = (
+        ("event_type", books.model.event_types),
+        ("account_type", books.model.account_types),
+    )
+    for kind, names in subjects:
+        for name in names:
+            days = local_days(books, arrived(books, kind, name))
+            assert counts.pop((kind, name), 0) == sum(day < today for day in days), (kind, name)
+    assert not counts
+
+
+LEARNING_FLOW = """{flow: f, owner: o, accounts: {pool: {kind: reservoir},
+  one: {kind: clearing, properties: [p, q], clears_within: learned},
+  two: {kind: clearing, properties: [q], clears_within: learned},
+  three: {kind: clearing, properties: [q], clears_within: 10 minutes}},
+events: {fill: {producer: a, moves: [{amount: x, from: pool, to: one}, {amount: y, from: pool, to: two},
+    {amount: y, from: pool, to: three}]},
+  drain: {producer: a, moves: [{amount: x, from: one, to: pool}, {amount: y, from: two, to: pool},
+    {amount: y, from: three, to: pool}]}}}"""
+
+
+@st.composite
+def learning_histories(draw: st.DrawFn) -> History:
+    """Episodes of some hours that cleared after seconds or hours, or never; windows are accepted once or twice."""
+    acts: list[Delivery | Acceptance] = []
+    for part in range(draw(st.integers(1, 2))):
+        records: list[dict[str, Any]] = []
+        for number in range(draw(st.integers(2, 8))):
+            opened = NOW - timedelta(minutes=draw(st.sampled_from([1, 15, 16, 59, 60, 61, 119, 300])))
+            took = draw(st.sampled_from([0, 1, 40, 600, 899, 3_600, 7_300, None]))
+            own = {"p": draw(st.sampled_from(["a", "b"])), "q": f"{part}.{number}"}
+            records.append(_told("fill", opened, own))
+            if took is not None:
+                records.append(_told("drain", opened + timedelta(seconds=took), own))
+        acts += [Delivery(tuple(records), draw(st.sampled_from([0, 1, 900]))), Acceptance(draw(st.integers(0, 1)))]
+    return History(LEARNING_FLOW, "UTC", 500_000, tuple(acts))
+
+
+def _told(kind: str, at: datetime, own: Mapping[str, str]) -> dict[str, Any]:
+    told = {"type": kind, "id": f"{kind}{own['q']}", "effective_at": at.isoformat(), "occurred_at": at.isoformat()}
+    amounts = {"x": {"value": 3, "currency": "USD"}, "y": {"value": 5, "currency": "EUR"}}
+    return {**told, "properties": dict(own), "amounts": amounts}
+
+
+@given(history=learning_histories(), data=st.data())
+@examples(8)
+def test_accepted_windows_are_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
+    """What a learned window makes due: as known just before one was accepted, at that instant, and now."""
+    both = tell(new_ledger, history)
+    event(f"{len(both.audit.windows)} windows")
+    instants = [item.accepted_at for item in both.audit.windows]
+    around = [instant + step for instant in instants for step in (-timedelta(microseconds=1), timedelta())]
+    at = data.draw(st.sampled_from([None, *turning_points(both.audit)]), label="at")
+    for known_at in data.draw(st.permutations([None, *around]), label="known at")[:2]:
+        agree(both, Ask(at, known_at, "pool"))
+        kind = data.draw(st.sampled_from(KINDS), label="kind")
+        hold_quality(both, Ask(at, known_at), kind)
+        with both.project() as project:
+            kept, computed = (project.scores(at, known_at, kind, engine) for engine in ("", "duckdb"))
+        assert (kept.nodes, kept.before) == (computed.nodes, computed.before)
 
 
 def _figures(row: Mapping[str, Any]) -> tuple[Any, ...]:

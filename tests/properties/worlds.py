@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from agreement import NOW, Ask, Change, Delivery, History, load, system_times, turning_points
+from agreement import NOW, Acceptance, Ask, Change, Delivery, History, load, system_times, turning_points
 from clearwell.flows.load import load_model
 from clearwell.flows.model import EventType, Model
 from clearwell.simulation.auditor import Account, Audit, post
@@ -155,7 +155,7 @@ def histories(draw: st.DrawFn) -> History:
     """Deliveries with a model that changes in between; what was told comes again, as it was or altered."""
     flow = draw(flows())
     zone, first = draw(st.sampled_from(TIME_ZONES)), json.dumps(flow)
-    author, acts = _Author(draw, load(first)), list[Delivery | Change]()
+    author, acts = _Author(draw, load(first)), list[Delivery | Change | Acceptance]()
     current = (first, zone)
     for number in range(draw(st.integers(1, 4))):
         if number and draw(st.booleans()):
@@ -167,6 +167,8 @@ def histories(draw: st.DrawFn) -> History:
         records += [author.again() for _ in range(draw(st.integers(0, 3))) if author.told]
         if records:
             acts.append(Delivery(tuple(draw(st.permutations(records))), draw(_waits())))
+        if "learned" in current[0] and draw(st.booleans()):
+            acts.append(Acceptance(draw(_waits())))
     batch_events = draw(st.sampled_from([1, 2, 3, 500_000]))
     return History(first, zone, batch_events, tuple(acts))
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import duckdb
 
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
-from clearwell.catalog.expectations import LearnedWindow, in_use
+from clearwell.catalog.expectations import LearnedSubdivision, LearnedWindow, in_use, of_windows
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import ClearwellError, UsageError
 from clearwell.flows.model import Model
@@ -22,7 +23,15 @@ from clearwell.log.reader import LogReader
 from clearwell.projections.cuts import evaluate_at
 from clearwell.projections.store import ProjectionStore
 from clearwell.quality import clearing
-from clearwell.quality.windows import business_windows, has_business_days, has_learned, windows
+from clearwell.quality.windows import (
+    LearnedSeconds,
+    WindowKinds,
+    business_windows,
+    has_learned,
+    value_windows,
+    window_kinds,
+    windows,
+)
 from clearwell.values.cuts import Cut
 from clearwell.values.instants import parse_cut_instant
 from clearwell.values.times import stored_text
@@ -53,10 +62,23 @@ class Known:
     learned: Mapping[str, LearnedWindow]
     """By account type, the learned window that was accepted last by the recorded time of the cut."""
 
-    @property
-    def learned_seconds(self) -> dict[str, int]:
+    subdivisions: Sequence[LearnedSubdivision]
+    """The windows that were accepted with those for values of a property."""
+
+    @cached_property
+    def learned_seconds(self) -> dict[str, LearnedSeconds]:
         """The learned windows that count at the cut, by account type."""
-        return {name: item.seconds for name, item in self.learned.items()}
+        found = {}
+        for name, item in self.learned.items():
+            own = [it for it in self.subdivisions if it.account_type == name]
+            by_value = {it.value: it.seconds for it in own}
+            found[name] = LearnedSeconds(item.seconds, own[0].property_name if own else "", by_value)
+        return found
+
+    @property
+    def kinds(self) -> WindowKinds:
+        """What the windows of the cut need."""
+        return window_kinds(self.model, self.learned_seconds)
 
     @property
     def personal_names(self) -> list[str]:
@@ -75,11 +97,6 @@ class Evaluated(Known):
         own: dict[str, Any] = {"effective_at": self.cut.effective_at, "time_zone": self.time_zone}
         return self.store.connection.execute(with_values(query, {**own, **(parameters or {})}))
 
-    @property
-    def has_business_days(self) -> bool:
-        """Whether a window of the model is of business days."""
-        return has_business_days(self.model)
-
 
 def known_at(workspace: Workspace, request: CutRequest) -> Known:
     """What there is to read at a cut, without the books. Raises as `books_at` does."""
@@ -94,7 +111,7 @@ def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
     with projections(workspace) as projected:
         known = _known(workspace, request, periods, projected.log)
         evaluate_at(projected.store, known.log, known.models, known.cut)
-        evaluated = Evaluated(**known.__dict__, store=projected.store)
+        evaluated = Evaluated(**{item.name: getattr(known, item.name) for item in fields(known)}, store=projected.store)
         _put_windows(evaluated)
         yield evaluated
 
@@ -116,7 +133,9 @@ def _known(workspace: Workspace, request: CutRequest, periods: Sequence[ModelPer
     if has_learned(model) and not accepted:
         accepted = workspace.learned_windows()
     learned = in_use(accepted, stored_text(cut.recorded_at))
-    return Known(cut, model, models, period.time_zone, log, workspace.decryption, learned)
+    # Only an account type that was accepted has subdivisions, and few have any.
+    subdivisions = of_windows(workspace.learned_subdivisions() if learned else [], learned)
+    return Known(cut, model, models, period.time_zone, log, workspace.decryption, learned, subdivisions)
 
 
 def resolve_cut(
@@ -177,7 +196,14 @@ def _put_windows(evaluated: Evaluated) -> None:
     """Make `windows`, a view of literal rows: to read so few takes less than to make a table."""
     connection = evaluated.store.connection
     connection.execute(f"CREATE TEMP VIEW windows AS {windows(evaluated.model, evaluated.learned_seconds)}")
-    if not evaluated.has_business_days:
+    if evaluated.kinds.places:
+        own = value_windows(evaluated.kinds, evaluated.learned_seconds)
+        connection.execute(
+            "CREATE TEMP TABLE value_windows AS SELECT unnest($names::VARCHAR[]) AS account_type, "
+            "unnest($values::VARCHAR[]) AS value, unnest($seconds::BIGINT[]) AS window_seconds",
+            dict(zip(("names", "values", "seconds"), map(list, zip(*own, strict=True)), strict=True)),
+        )
+    if not evaluated.kinds.business_days:
         return
     rows = connection.execute(clearing.opening_days(), {"time_zone": evaluated.time_zone}).fetchall()
     days = {name: (first, last) for name, first, last in rows}

@@ -11,7 +11,7 @@ import polars as pl
 from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
-from clearwell.catalog.expectations import LearnedWindow, append_windows, newest_fitted_at
+from clearwell.catalog.expectations import LearnedSubdivision, LearnedWindow, append_windows, newest_fitted_at
 from clearwell.errors import DataError, UsageError
 from clearwell.flows.model import AccountType
 from clearwell.ledger.views import with_values
@@ -26,13 +26,15 @@ from clearwell.values.times import stored_text
 class Expectation:
     """An account type, or a subdivision of it: the window it declares, how that fared, and what history teaches.
 
-    `accepted` is the learned window in force, where the account type declares a learned one and one was accepted.
-    `subdivided_by` is the property, empty for the whole account type.
+    `accepted` is the learned window in force, where the account type declares a learned one and one was accepted;
+    `accepted_seconds` is its length, or that of the subdivision's own. `subdivided_by` is the property, empty for the
+    whole account type.
     """
 
     account_type: AccountType
     subdivided_by: str
     accepted: LearnedWindow | None
+    accepted_seconds: int | None
     fitted: FittedWindow
     held: Held
     warning: str
@@ -47,6 +49,7 @@ class ExpectationsReport:
     expectations: list[Expectation]
     accepted_at: str = ""
     accepted: tuple[LearnedWindow, ...] = ()
+    accepted_subdivisions: tuple[LearnedSubdivision, ...] = ()
 
 
 def expectations(workspace: Workspace, request: CutRequest, account_type: str = "") -> ExpectationsReport:
@@ -64,21 +67,27 @@ def expectations(workspace: Workspace, request: CutRequest, account_type: str = 
 def accept(workspace: Workspace, request: CutRequest, account_type: str = "") -> ExpectationsReport:
     """Learn as `expectations` does, and put the windows of the account types that declare a learned one in force.
 
-    They count for every cut from now on, and for no earlier one. Raises as `expectations` does, UsageError when the
-    model has no learned window, and StorageError when another writer is at work.
+    With the window of an account type come those of its values that have enough history; all other values follow the
+    account type's. They count for every cut from now on, and for no earlier one. Raises as `expectations` does,
+    UsageError when the model has no learned window, and StorageError when another writer is at work.
     """
     with writing(workspace) as lease:
         report = expectations(workspace, request, account_type)
-        wanted = [item for item in report.expectations if not item.subdivided_by and _is_learned(item.account_type)]
+        wanted = [item for item in report.expectations if _is_learned(item.account_type)]
         if not wanted:
             expected = "an account type with episodes that declares `clears_within: learned`"
             raise UsageError("nothing_to_learn", f"expected {expected}, found none: declare it in its flow file first")
         fitted_at = stored_text(_next_instant(workspace))
         version = workspace.periods()[-1].version
-        rows = tuple(_row(item, report, fitted_at, version) for item in wanted if item.fitted.state == "learned")
+        learned = [item for item in wanted if item.fitted.state == "learned"]
+        rows = tuple(_row(item, report, fitted_at, version) for item in learned if not item.subdivided_by)
+        names = {row.account_type for row in rows}
+        parts = tuple(_part(item, fitted_at) for item in learned if item.fitted.value is not None)
+        parts = tuple(part for part in parts if part.account_type in names)
         with lease.write() as connection:
-            append_windows(connection, rows)
-    return replace(report, accepted_at=fitted_at if rows else "", accepted=rows)
+            append_windows(connection, rows, parts)
+    accepted_at = fitted_at if rows else ""
+    return replace(report, accepted_at=accepted_at, accepted=rows, accepted_subdivisions=parts)
 
 
 def _next_instant(workspace: Workspace) -> datetime:
@@ -101,6 +110,20 @@ def _row(item: Expectation, report: ExpectationsReport, fitted_at: str, version:
         seconds=item.fitted.seconds,
         quantile=str(report.rules.quantile),
         headroom=str(report.rules.headroom),
+        episode_count=item.fitted.episode_count,
+        open_count=item.fitted.open_count,
+    )
+
+
+def _part(item: Expectation, fitted_at: str) -> LearnedSubdivision:
+    assert item.fitted.seconds is not None
+    assert item.fitted.value is not None
+    return LearnedSubdivision(
+        fitted_at=fitted_at,
+        account_type=item.account_type.name,
+        value=item.fitted.value,
+        property_name=item.subdivided_by,
+        seconds=item.fitted.seconds,
         episode_count=item.fitted.episode_count,
         open_count=item.fitted.open_count,
     )
@@ -142,7 +165,7 @@ def _learned(
     names = [item.name for item in chosen]
     places = {item.name: item.properties.index(subdivided[item.name]) + 1 for item in chosen if item.name in subdivided}
     durations = _frame(books, windows.durations(places, names), windows.DURATIONS_SCHEMA)
-    judged = _frame(books, windows.judged(places, names, books.has_business_days), windows.JUDGED_SCHEMA)
+    judged = _frame(books, windows.judged(places, names, books.kinds), windows.JUDGED_SCHEMA)
     found = []
     for account_type in chosen:
         own = durations.filter(pl.col("account_type") == account_type.name)
@@ -153,9 +176,18 @@ def _learned(
             held = windows.held(counted.filter(_of(fitted, alone)))
             subdivided_by = subdivided[account_type.name] if fitted.value is not None or fitted.is_rest else ""
             accepted = books.learned.get(account_type.name) if _is_learned(account_type) else None
+            seconds = _accepted_seconds(books, account_type, subdivided_by, fitted.value) if accepted else None
             warning = windows.warning(fitted, held)
-            found.append(Expectation(account_type, subdivided_by, accepted, fitted, held, warning))
+            found.append(Expectation(account_type, subdivided_by, accepted, seconds, fitted, held, warning))
     return found
+
+
+def _accepted_seconds(books: Evaluated, account_type: AccountType, subdivided_by: str, value: str | None) -> int:
+    """The window in force of a value, its own if it is of the property that was accepted, or of the account type."""
+    own = books.learned_seconds[account_type.name]
+    if value is None or subdivided_by != own.property_name:
+        return own.seconds
+    return own.by_value.get(value, own.seconds)
 
 
 def _is_learned(account_type: AccountType) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,11 @@ from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.quality import cleared, relations
 from clearwell.quality.dialects import Dialect, statement
-from clearwell.quality.due import business_windows, fixed_windows
+from clearwell.quality.due import business_windows, fixed_windows, of_values
 from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
-from clearwell.quality.rows import BUCKETS, BY_MODEL, Subjects, rows, summed
+from clearwell.quality.rows import BUCKETS, BY_MODEL, PROPERTY, Subjects, rows, summed
 from clearwell.quality.running import Engine, LogAtCut
-from clearwell.quality.windows import has_business_days
+from clearwell.quality.windows import value_windows
 from clearwell.values.cuts import Cut
 from clearwell.values.durations import FixedDuration, parse_duration
 from clearwell.values.periods import KINDS, Span, micros
@@ -31,6 +31,7 @@ from clearwell.values.periods import KINDS, Span, micros
 class MeasureRequest:
     """Which metric, of which period, told apart by what: names of `BY_MODEL`, kinds of periods, or one property.
 
+    A property is named as it is, or as `property:NAME`, which also one that has the name of something else needs.
     `engine` is `duckdb` or the address of another; `most` bounds the values of a property, the rest comes together.
     `past_due` are where the buckets of aging end, as durations are written in flows; empty, they are the usual ones.
     """
@@ -157,14 +158,19 @@ class Measures:
             model=model,
             effective_us=micros(self.books.cut.effective_at),
             window_seconds=fixed_windows(model, self.books.learned_seconds),
-            has_business_days=has_business_days(model),
+            kinds=self.books.kinds,
             episodes=self._episodes,
         )
 
     def _tables(self, metric: Metric) -> dict[str, pa.Table]:
-        if metric in OF_EVENTS or not self.scope.has_business_days:
+        if metric in OF_EVENTS:
             return {}
-        return {cleared.BUSINESS_WINDOWS: self._business_windows()}
+        kinds, tables = self.books.kinds, dict[str, pa.Table]()
+        if kinds.business_days:
+            tables[cleared.BUSINESS_WINDOWS] = self._business_windows()
+        if kinds.places:
+            tables[cleared.VALUE_WINDOWS] = of_values(value_windows(kinds, self.books.learned_seconds))
+        return tables
 
     def _business_windows(self) -> pa.Table:
         log = relations.events(self.books.models)
@@ -175,14 +181,6 @@ class Measures:
         return business_windows(self.books.model, self.books.time_zone, int(first), int(last))
 
     def _sections(self, wanted: MeasureRequest) -> Sections:
-        names = [name for name in wanted.by if name not in BY_MODEL and name not in KINDS]
-        if len(names) > 1:
-            raise UsageError("section_unknown", f"expected one property at most, found {', '.join(names)}")
-        known = _properties(self.books, wanted.metric)
-        for name in names:
-            if name not in known:
-                expected = ", ".join((*BY_MODEL, *KINDS, *sorted(known)))
-                raise UsageError("section_unknown", f"expected one of {expected}, found {name!r}")
         of_events = wanted.metric in OF_EVENTS
         for name in ("account_type",) if of_events else ("event_type", "producer"):
             if name in wanted.by:
@@ -190,12 +188,26 @@ class Measures:
         if wanted.metric == "lags" and "currency" in wanted.by:
             raise UsageError("section_unknown", "lags are of events, which may have several currencies")
         return Sections(
-            property_name=names[0] if names else None,
+            property_name=_property_of(wanted.by, _properties(self.books, wanted.metric)),
             producers=of_events and (not wanted.by or "producer" in wanted.by),
             quarters=any(name in KINDS for name in wanted.by),
             most=wanted.most,
             ages=_ages(wanted.past_due) or cleared.AGES,
         )
+
+
+def _property_of(by: Sequence[str], known: Collection[str]) -> str | None:
+    """The property among the names of sections, if there is one. Raises UsageError for two, and for an unknown one."""
+    named = [name for name in by if name not in (*BY_MODEL, *KINDS)]
+    if len(named) > 1:
+        raise UsageError("section_unknown", f"expected one property at most, found {', '.join(named)}")
+    for name in named:
+        if (found := name.removeprefix(PROPERTY)) in known:
+            return found
+        shown = [f"{PROPERTY}{item}" if item in (*BY_MODEL, *KINDS) else item for item in sorted(known)]
+        expected = ", ".join((*BY_MODEL, *KINDS, *shown))
+        raise UsageError("section_unknown", f"expected one of {expected}, found {name!r}")
+    return None
 
 
 def _ages(texts: tuple[str, ...]) -> tuple[int, ...]:

@@ -77,8 +77,8 @@ def _make_views(books: Evaluated) -> None:
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
     parameters = {"$effective_at": at, "$time_zone": quoted_text(books.time_zone)}
-    business_days = books.has_business_days
-    open_now, episodes = clearing.open_with_state(business_days), clearing.cleared_with_due(business_days)
+    kinds = books.kinds
+    open_now, episodes = clearing.open_with_state(kinds), clearing.cleared_with_due(kinds)
     for name, text in parameters.items():
         open_now, episodes = open_now.replace(name, text), episodes.replace(name, text)
     views = {

@@ -86,10 +86,10 @@ class OpenReport:
 def status(workspace: Workspace, request: CutRequest) -> StatusReport:
     """Per flow and account type: open, in flight, overdue, and the share cleared, at a cut."""
     with books_at(workspace, request) as books:
-        business_days = books.has_business_days
-        hours = books.ask(clearing.uncertain_hours(business_days)).fetchall()
+        kinds = books.kinds
+        hours = books.ask(clearing.uncertain_hours(kinds)).fetchall()
         uncertain = [clearing.Uncertain(*row) for row in hours]
-        return StatusReport(books.cut, _rows(books.ask(clearing.status(uncertain, business_days))))
+        return StatusReport(books.cut, _rows(books.ask(clearing.status(uncertain, kinds))))
 
 
 def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter) -> OpenReport:
@@ -99,7 +99,7 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
     """
     with books_at(workspace, request) as books:
         conditions, parameters = _conditions(books.model, workspace.currencies, wanted)
-        open_now = clearing.open_with_state(books.has_business_days)
+        open_now = clearing.open_with_state(books.kinds)
         query = f"SELECT {_OPEN_COLUMNS} FROM ({open_now}) WHERE {' AND '.join(conditions)}"
         limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
         if wanted.limit and wanted.sort == "age" and _is_summed(wanted):

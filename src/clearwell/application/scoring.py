@@ -16,6 +16,7 @@ from clearwell.catalog import comparisons
 from clearwell.errors import UsageError
 from clearwell.projections.cuts import event_sums_at
 from clearwell.quality import clearing, score
+from clearwell.quality.changes import with_changes
 from clearwell.quality.rows import Subjects, summed
 from clearwell.values import periods
 from clearwell.values.cuts import Cut
@@ -38,6 +39,11 @@ class ScoreReport:
     period: Span
     nodes: list[dict[str, Any]]
     before: list[dict[str, Any]]
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """The rows of `nodes`, each with `score_before`, `score_change` and `lost_money_change`."""
+        return with_changes(self.nodes, None if self.period.start_us is None else self.before)
 
 
 @dataclass(frozen=True)
@@ -145,15 +151,15 @@ def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, 
 
 
 def _kept(books: Evaluated, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    business_days = books.has_business_days
-    found = books.ask(clearing.uncertain_hours(business_days)).fetchall()
+    kinds = books.kinds
+    found = books.ask(clearing.uncertain_hours(kinds)).fetchall()
     uncertain = [clearing.Uncertain(*row) for row in found]
     if any(edge % _HOUR_US for span in spans for edge in (span.start_us, span.end_us) if edge is not None):
         # Where midnight is within an hour of UTC, sums by the hour do not tell what opened before it.
         uncertain = [clearing.Uncertain(*row) for row in books.ask(clearing.all_hours()).fetchall()]
     with reading(books.log):
         moved = event_sums_at(books.store, books.log, books.models, books.cut)
-    due = pl.from_arrow(books.ask(clearing.due_by_quarter(uncertain, business_days)).to_arrow_table())
+    due = pl.from_arrow(books.ask(clearing.due_by_quarter(uncertain, kinds)).to_arrow_table())
     assert isinstance(due, pl.DataFrame)
     return moved.sort("quarter"), due.with_columns(pl.col(summed(due)).cast(pl.Int128)).sort("quarter")
 

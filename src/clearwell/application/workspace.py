@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from clearwell.catalog import expectations, manifest, models
 from clearwell.catalog.database import Database
-from clearwell.catalog.expectations import LearnedWindow
+from clearwell.catalog.expectations import LearnedSubdivision, LearnedWindow
 from clearwell.catalog.keys import SubjectKeys
 from clearwell.catalog.models import ModelPeriod
 from clearwell.errors import DataError, StorageError, UsageError
@@ -199,6 +199,11 @@ class Workspace:
         """Every learned window that was ever accepted, oldest first."""
         with self.catalog.read() as connection:
             return expectations.learned_windows_of(connection)
+
+    def learned_subdivisions(self) -> list[LearnedSubdivision]:
+        """Every window of a value that was ever accepted, oldest first."""
+        with self.catalog.read() as connection:
+            return expectations.learned_subdivisions_of(connection)
 
     def known_models(self, periods: Sequence[ModelPeriod] | None = None, *, anew: bool = False) -> KnownModels:
         """Every model that was ever in force (in one of `periods`), by version.

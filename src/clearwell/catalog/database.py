@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool, PoolProxiedConnection
 from clearwell.catalog.tables import metadata
 from clearwell.errors import StorageError
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration; tests/structure proves that it is Alembic's head too."""
 
 BUSY_MILLISECONDS = 10_000

@@ -148,6 +148,19 @@ learned_windows = Table(
 )
 """One row per account type and time that its learned window was accepted: from then on, the newest one counts."""
 
+learned_subdivisions = Table(
+    "learned_subdivisions",
+    metadata,
+    Column("fitted_at", String(32), primary_key=True),
+    Column("account_type", String(255), primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("property_name", String(255), nullable=False),
+    Column("seconds", BigInteger, nullable=False),
+    Column("episode_count", BigInteger, nullable=False),
+    Column("open_count", BigInteger, nullable=False),
+)
+"""The windows of values of a property, accepted with that of their account type at the same time."""
+
 comparisons = Table(
     "comparisons",
     metadata,

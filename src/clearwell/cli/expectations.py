@@ -15,6 +15,7 @@ from clearwell.cli.session import project as opened
 if TYPE_CHECKING:
     from clearwell.application.arriving import ArrivalsReport
     from clearwell.application.expecting import Expectation, ExpectationsReport
+    from clearwell.quality.expectations.arrivals import ArrivalFinding, JudgedArrivals
     from clearwell.quality.expectations.windows import Curve
 
 _STATES = {"too_few_episodes": "too few episodes", "not_enough_cleared": "not enough cleared"}
@@ -89,7 +90,7 @@ def _row_as_json(item: Expectation) -> dict[str, Any]:
         "value": fitted.value,
         "is_rest": fitted.is_rest,
         "declared": str(item.account_type.clears_within),
-        "accepted_seconds": item.accepted.seconds if item.accepted else None,
+        "accepted_seconds": item.accepted_seconds,
         "accepted_at": item.accepted.fitted_at if item.accepted else None,
         "window_seconds": item.held.window_seconds,
         "episode_count": fitted.episode_count,
@@ -115,6 +116,9 @@ def _print_report(report: ExpectationsReport) -> None:
             typer.echo(f"{_name(item)}: {_WARNINGS[item.warning]}.")
     for row in report.accepted:
         typer.echo(f"In force from {report.accepted_at} on: {row.account_type} clears within {row.seconds:,} seconds.")
+    for part in report.accepted_subdivisions:
+        name = f"{part.account_type}, {part.property_name}={part.value}"
+        typer.echo(f"In force from {report.accepted_at} on: {name} clears within {part.seconds:,} seconds.")
     typer.echo(cut_text(report.cut))
 
 
@@ -125,13 +129,15 @@ def _shares(report: ExpectationsReport) -> list[Any]:
 def _cells(item: Expectation) -> list[object]:
     fitted = item.fitted
     declared = str(item.account_type.clears_within)
-    if item.accepted:
-        declared = f"{declared}: {shown_duration(item.accepted.seconds)}"
     whole = not item.subdivided_by
+    if item.accepted_seconds is not None:
+        declared = f"{declared}: {shown_duration(item.accepted_seconds)}"
+    elif not whole:
+        declared = ""
     return [
         item.account_type.name if whole else "",
         "" if whole else f"{item.subdivided_by}={fitted.value}" if fitted.value is not None else "the rest",
-        declared if whole else "",
+        declared,
         f"{fitted.episode_count:,}",
         f"{fitted.open_count:,}",
         *(_duration(seconds) for seconds in fitted.quantiles.values()),
@@ -165,25 +171,37 @@ def arrivals(
     bucket: Annotated[Literal["hour", "day"], typer.Option(help="Judge by the hour, or by the local day.")] = "hour",
     days: Annotated[int, typer.Option(min=1, max=366, help="Judge so many days before the cut.")] = 7,
     event_type: Annotated[str, typer.Option("--event-type", help="Only this event type.")] = "",
+    account_type: Annotated[
+        str, typer.Option("--account-type", "-t", help="Only the events that move money into this account type.")
+    ] = "",
     fail: Annotated[bool, typer.Option("--fail", help="Exit 1 when something is found.")] = False,
     at: AtOption = "",
     known_at: KnownAtOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Hours or days with too few events, too many, late ones, or none, against what history lets one expect."""
+    """Hours or days with too few events, too many, late ones, or none, against what history lets one expect.
+
+    Of every event type, and of what moves money into every account type.
+    """
     from clearwell.application import arriving
     from clearwell.application.cutting import CutRequest
 
     with opened(project) as workspace:
-        report = arriving.arrivals(workspace, CutRequest(at, known_at), bucket, days, event_type)
+        report = arriving.arrivals(
+            workspace, CutRequest(at, known_at), bucket, days, event_type=event_type, account_type=account_type
+        )
     if as_json:
         content = {"cut": cut_as_json(report.cut), "bucket": bucket, "from": report.rules.start(report.rules.first)}
-        types = [{**item.__dict__, "findings": len(item.findings)} for item in report.event_types]
-        print_json({**content, "findings": [item.__dict__ for item in report.findings], "event_types": types})
+        subjects = [{**item.__dict__, "findings": len(item.findings)} for item in report.subjects]
+        print_json({**content, "findings": [item.__dict__ for item in report.findings], "subjects": subjects})
     else:
         _print_arrivals(report)
     if fail and report.findings:
         raise typer.Exit(1)
+
+
+def _subject(item: ArrivalFinding | JudgedArrivals) -> tuple[str, str]:
+    return item.subject_kind.replace("_", " "), item.subject
 
 
 def _print_arrivals(report: ArrivalsReport) -> None:
@@ -191,7 +209,7 @@ def _print_arrivals(report: ArrivalsReport) -> None:
     found = [
         (
             item.kind.replace("_", " "),
-            item.event_type,
+            *_subject(item),
             shown_instant(item.start),
             shown_instant(item.end),
             f"{item.bucket_count:,}",
@@ -202,14 +220,14 @@ def _print_arrivals(report: ArrivalsReport) -> None:
         )
         for item in report.findings
     ]
-    columns = [("Finding", "left"), ("Event type", "left"), ("From", "left"), ("Until", "left")]
+    columns = [(name, "left") for name in ("Finding", "Of", "Name", "From", "Until")]
     columns += [
         (name, "right") for name in (f"{unit}s".capitalize(), "Events", "In time", "Expected", f"In one {unit}")
     ]
     print_table(f"{len(found):,} finding(s)", columns, found)
     judged = [
         (
-            item.event_type,
+            *_subject(item),
             _METHODS[item.method],
             f"{item.history_buckets:,}",
             f"{item.judged_buckets:,}",
@@ -218,9 +236,9 @@ def _print_arrivals(report: ArrivalsReport) -> None:
             _duration(item.lag_limit_seconds),
             f"{len(item.findings):,}",
         )
-        for item in report.event_types
+        for item in report.subjects
     ]
-    columns = [("Event type", "left"), ("Judged by", "left")]
+    columns = [(name, "left") for name in ("Of", "Name", "Judged by")]
     headings = (f"{unit.capitalize()}s of history", "Judged", "Events", "Expected", "Late after", "Findings")
     columns += [(name, "right") for name in headings]
     print_table("What was judged", columns, judged)

@@ -53,6 +53,8 @@ def print_table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[S
 
 
 def _shown(cell: object) -> str:
+    if isinstance(cell, Styled):
+        return cell
     return "" if cell is None else str(plain(cell))
 
 
@@ -89,6 +91,38 @@ def shown_share(share: float | None) -> str:
         if float(text) < 100 or share == 1:
             return f"{text} %"
     return "<100 %"
+
+
+class Styled(str):
+    """A text of a table with a style of its own, where the terminal has colours."""
+
+    __slots__ = ("style",)
+    style: str
+
+    @classmethod
+    def of(cls, text: str, style: str) -> Styled:
+        """The text with the style."""
+        styled = cls(text)
+        styled.style = style
+        return styled
+
+
+def shown_points(points: float) -> str:
+    """Points of a hundred in a table, with as many decimals as it takes to tell them from none."""
+    for decimals in (2, 4, 6, 8):
+        text = f"{points:.{decimals}f}"
+        if float(text) or not points:
+            return text
+    return "<0.00000001"
+
+
+def shown_change(text: str | None, change: float | None, *, more_is_better: bool) -> str:
+    """A change's size with an arrow up or down, green where it is for the better; nothing of what is not known."""
+    if text is None or change is None:
+        return "–"
+    if not change:
+        return "="
+    return Styled.of(f"{'▲' if change > 0 else '▼'} {text}", "green" if (change > 0) == more_is_better else "red")
 
 
 def _cell(value: Any) -> object:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clearwell.cli.options import HERE, AtOption, FormatOption, JsonOption, KnownAtOption, ProjectOption, chosen_format
-from clearwell.cli.output import meter, print_csv, print_json, print_table, shown_duration, shown_share
+from clearwell.cli.output import (
+    meter,
+    print_csv,
+    print_json,
+    print_table,
+    shown_change,
+    shown_duration,
+    shown_points,
+    shown_share,
+)
 from clearwell.cli.questions import cut_as_json, cut_text, shown_money
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
@@ -43,7 +52,7 @@ SqlOption = Annotated[
 _INDENT = {"company": 0, "team": 1, "flow": 2, "account_type": 3}
 _NODE_FIELDS = (
     "node", "name", "parent", "currency", "total_money", "uncleared_money", "late_money", "missing_money",
-    "missing_estimated", "score", "score_before",
+    "missing_estimated", "score", "score_before", "score_change", "lost_money_change",
 )  # fmt: skip
 _SHARES = ("timeliness", "clearing", "cleared_on_time")
 _SHOWN: dict[str, tuple[str, ...]] = {
@@ -83,7 +92,7 @@ def quality(
         list[str] | None,
         typer.Option(
             help="Tell a metric apart by flow, owner, event_type, account_type, producer, currency, a kind of period, "
-            "or a property; repeatable."
+            "or a property (`property:NAME` where its name is one of these); repeatable."
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="So many values of a property; the rest is one.")] = 20,
@@ -223,8 +232,7 @@ def _history_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]
 
 
 def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
-    earlier = {_node(row): row["score"] for row in report.before}
-    nodes = [{**row, "score_before": earlier.get(_node(row))} for row in report.nodes]
+    nodes = report.changes
     if form == "json":
         print_json({"cut": cut_as_json(report.cut), "period": _period_as_json(report.period), "nodes": nodes})
         return
@@ -232,14 +240,21 @@ def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
         print_csv(_NODE_FIELDS, [[row[name] for name in _NODE_FIELDS] for row in nodes])
         return
     headings = [("", "left"), ("", "left")] + [
-        (name, "right") for name in ("Score", "Before", "Total", "Uncleared", "Late", "Missing")
+        (name, "right")
+        for name in ("Score", "Before", "Change", "Total", "Uncleared", "Late", "Missing", "Lost, change")
     ]
-    print_table(f"Quality, {_period_text(report.period)}", headings, [_score_cells(workspace, row) for row in nodes])
+    cells = [_cells_with_changes(workspace, row) for row in nodes]
+    print_table(f"Quality, {_period_text(report.period)}", headings, cells)
     typer.echo(cut_text(report.cut))
 
 
-def _node(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("node", "parent", "name", "currency"))
+def _cells_with_changes(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
+    """The cells of a node, with what changed: of the score after the score before, of the lost money at the end."""
+    cells, lost = _score_cells(workspace, row), row["lost_money_change"]
+    money = None if lost is None else shown_money(workspace, abs(lost), row["currency"])
+    points = None if row["score_change"] is None else shown_points(abs(row["score_change"]))
+    cells.insert(4, shown_change(points, row["score_change"], more_is_better=True))
+    return [*cells, shown_change(money, lost, more_is_better=False)]
 
 
 def _score_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:

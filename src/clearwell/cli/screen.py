@@ -12,6 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from clearwell.cli.output import Styled
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -42,7 +44,7 @@ def draw_table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Se
     for heading, justify in columns:
         table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, style=cell.style if isinstance(cell, Styled) else "") for cell in row))
     needed = Measurement.get(screen, screen.options.update(max_width=_WIDEST), table).maximum
     if needed <= screen.width or not screen.is_terminal:
         screen.print(table)

@@ -11,12 +11,16 @@ import ibis
 from ibis.expr.types import IntegerValue, Table
 
 from clearwell.quality.relations import MONEY, no_money, whole_steps
+from clearwell.values.accounts import SEPARATOR
 
 BUSINESS_WINDOWS = "due_windows"
 """The relation that says, for windows of business days, how long after its opening an episode is due.
 
 `account_type`, `day` (since 1970, in UTC), `from_us` and `until_us` of opening, and `window_us`; each instant of a day
 is in one row."""
+
+VALUE_WINDOWS = "due_value_windows"
+"""The relation of the windows that values have of their own: `account_type`, `value` and `window_us`."""
 
 _DAY_US = 86_400_000_000
 _HOUR_SECONDS, _DAY_SECONDS = 3_600, 86_400
@@ -30,15 +34,27 @@ def business_windows() -> Table:
     return ibis.table({"account_type": "string", **dict.fromkeys(names, "int64")}, name=BUSINESS_WINDOWS)
 
 
-def with_due(episodes: Table, window_seconds: Mapping[str, int], business: bool) -> Table:
+def value_windows() -> Table:
+    """The relation `VALUE_WINDOWS`."""
+    return ibis.table({"account_type": "string", "value": "string", "window_us": "int64"}, name=VALUE_WINDOWS)
+
+
+def with_due(
+    episodes: Table, window_seconds: Mapping[str, int], business: bool, places: Mapping[str, int] | None = None
+) -> Table:
     """The episodes with `due_us`, null where the account type has no window.
 
-    `window_seconds` are the windows of physical time by account type; with `business` others are looked up.
+    `window_seconds` are the windows of physical time by account type; with `business` others are looked up, and so are
+    those of values of the property at its place, from 1, for the account types in `places`.
     """
     cases = [(episodes.account_type == name, seconds * 1_000_000) for name, seconds in sorted(window_seconds.items())]
     fixed: IntegerValue = ibis.cases(*cases, else_=ibis.null("int64")) if cases else ibis.null("int64")
+    if places:
+        columns, (episodes, fixed) = episodes.columns, _of_values(episodes, fixed, places)
+    else:
+        columns = episodes.columns
     if not business:
-        return episodes.mutate(due_us=episodes.opened_us + fixed)
+        return episodes.select(*columns, due_us=episodes.opened_us + fixed)
     rows, windows = episodes.mutate(day=whole_steps(episodes.opened_us, _DAY_US)), business_windows()
     found = rows.left_join(
         windows,
@@ -50,7 +66,21 @@ def with_due(episodes: Table, window_seconds: Mapping[str, int], business: bool)
         ],
     )
     window_us = ibis.coalesce(windows.window_us, fixed)
-    return found.select(*(rows[name] for name in episodes.columns), due_us=rows.opened_us + window_us)
+    return found.select(*(rows[name] for name in columns), due_us=rows.opened_us + window_us)
+
+
+def _of_values(episodes: Table, fixed: IntegerValue, places: Mapping[str, int]) -> tuple[Table, IntegerValue]:
+    """The episodes with `fixed_us`, the window of their value, or else of their account type; and that column."""
+    keys = [
+        (episodes.account_type == name, episodes.account.split(SEPARATOR)[place - 1]) for name, place in places.items()
+    ]
+    rows = episodes.mutate(of_type_us=fixed, own_value=ibis.cases(*keys, else_=ibis.null("string")))
+    own = value_windows()
+    found = rows.left_join(own, [rows.account_type == own.account_type, rows.own_value == own.value])
+    judged = found.select(
+        *(rows[name] for name in episodes.columns), fixed_us=ibis.coalesce(own.window_us, rows.of_type_us)
+    )
+    return judged, judged.fixed_us
 
 
 def clearing(episodes: Table, effective_us: int, by: Sequence[str] = ()) -> Table:

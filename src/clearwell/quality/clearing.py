@@ -1,9 +1,9 @@
 """Clearing: of the money whose window has run out by the cut, the share that is cleared (DESIGN, section 3).
 
 Named steps in SQL over relations that the caller provides: `open_at`, `episodes_at`, `reservoirs_at`, `hours_at`,
-`windows` and `business_windows`. Each function returns a query; none runs one. Parameters: `$effective_at` and
-`$time_zone`. Without `business_days` the query is for a model whose windows are none of business days: to leave out
-what these need halves the time of a question, most of which is planning.
+`windows`, `business_windows` and `value_windows`. Each function returns a query; none runs one. Parameters:
+`$effective_at` and `$time_zone`. What a cut's windows do not need (`WindowKinds`) the query leaves out: that halves the
+time of a question, most of which is planning.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from clearwell.ledger.views import quoted_text
+from clearwell.quality.windows import WindowKinds, value_of
 from clearwell.values.times import stored_hour
 
 _LOCAL_DAY = "CAST(timezone($time_zone, opened_effective_at) AS DATE)"
@@ -22,9 +23,13 @@ _LOCAL_DUE = f"timezone($time_zone, opened_effective_at) + to_days(date_diff('da
 _BEFORE_CHANGE = f"timezone($time_zone, {_LOCAL_DUE} - INTERVAL 3 HOUR) + INTERVAL 3 HOUR"
 
 
-def _due_at(business_days: bool) -> str:
-    seconds = "opened_effective_at + to_seconds(w.window_seconds)"
-    if not business_days:
+_ALL_KINDS = WindowKinds()
+
+
+def _due_at(kinds: WindowKinds) -> str:
+    window = "coalesce(v.window_seconds, w.window_seconds)" if kinds.places else "w.window_seconds"
+    seconds = f"opened_effective_at + to_seconds({window})"
+    if not kinds.business_days:
         return seconds
     return f"""
     CASE WHEN w.window_seconds IS NOT NULL THEN {seconds}
@@ -44,12 +49,12 @@ def opening_days() -> str:
     """
 
 
-def open_with_state(business_days: bool = True) -> str:
+def open_with_state(kinds: WindowKinds = _ALL_KINDS) -> str:
     """The accounts open at the cut with `due_at` and `state` (`in_flight` or `overdue`), and whose they are.
 
     Without a window (learned, and no history yet) an account is in flight.
     """
-    due_at = _due_at(business_days)
+    due_at = _due_at(kinds)
     return f"""
     SELECT w.flow, o.account_type, w.owner, o.account, o.currency, o.balance::HUGEINT AS balance,
         o.turnover::HUGEINT AS turnover, o.entry_count,
@@ -57,7 +62,7 @@ def open_with_state(business_days: bool = True) -> str:
         o.last_sequence, {due_at} AS due_at,
         CASE WHEN {due_at} <= $effective_at THEN 'overdue' ELSE 'in_flight' END AS state,
         CAST(date_sub('second', o.opened_effective_at, $effective_at) AS BIGINT) AS age_seconds
-    FROM open_at AS o JOIN windows AS w USING (account_type) {_business_windows_of("o") if business_days else ""}
+    FROM open_at AS o JOIN windows AS w USING (account_type) {_windows_of("o", kinds)}
     """
 
 
@@ -76,39 +81,45 @@ def open_by_hour(condition: str) -> str:
     """
 
 
-def cleared_with_due(business_days: bool = True) -> str:
+def cleared_with_due(kinds: WindowKinds = _ALL_KINDS) -> str:
     """The episodes that had cleared by the cut, with `due_at` and `cleared_at`, and whose they were."""
-    due_at = _due_at(business_days)
+    due_at = _due_at(kinds)
     return f"""
     SELECT w.flow, e.account_type, w.owner, e.account, e.currency, e.turnover::HUGEINT AS turnover, e.entry_count,
         e.opened_effective_at AS opened_at, e.opened_recorded_at, e.opened_sequence,
         e.last_effective_at AS cleared_at, e.last_recorded_at AS cleared_recorded_at,
         e.last_sequence AS cleared_sequence, {due_at} AS due_at
-    FROM episodes_at AS e JOIN windows AS w USING (account_type) {_business_windows_of("e") if business_days else ""}
+    FROM episodes_at AS e JOIN windows AS w USING (account_type) {_windows_of("e", kinds)}
     """
 
 
-def _business_windows_of(rows: str) -> str:
-    return f"LEFT JOIN business_windows AS b ON b.account_type = {rows}.account_type AND b.opened_day = {_LOCAL_DAY}"
+def _windows_of(rows: str, kinds: WindowKinds) -> str:
+    joins = []
+    if kinds.business_days:
+        joins.append(f"business_windows AS b ON b.account_type = {rows}.account_type AND b.opened_day = {_LOCAL_DAY}")
+    if kinds.places:
+        value = value_of(kinds.places, rows)
+        joins.append(f"value_windows AS v ON v.account_type = {rows}.account_type AND v.value = {value}")
+    return " ".join(f"LEFT JOIN {join}" for join in joins)
 
 
-def hours_with_due(business_days: bool = True) -> str:
+def hours_with_due(kinds: WindowKinds = _ALL_KINDS) -> str:
     """The sums by the hour of opening, with `due`: whether the windows of all, or of none, have run out by the cut.
 
     Null where only some may have: there the episodes must be looked at one by one. A window of business days ends
     within the due day of the day on which it opened, give or take a change of clocks.
     """
-    if not business_days:
+    if not kinds.business_days:
         return f"""
         SELECT h.*, {_DUE_OF_HOUR} AS due FROM (
-            SELECT h.*, w.window_seconds, w.business_calendar, {_FIRST_DUE} AS first_due
+            SELECT h.*, w.window_seconds, w.business_calendar, {_FIRST_DUE} AS first_due, {_LAST_DUE} AS last_due
             FROM hours_at AS h JOIN windows AS w USING (account_type)
         ) AS h
         """
     return f"""
     WITH starts AS (
         SELECT h.*, w.window_seconds, w.business_calendar, to_timestamp(opened_hour * 3600) AS starts_at,
-            {_FIRST_DUE} AS first_due
+            {_FIRST_DUE} AS first_due, {_LAST_DUE} AS last_due
         FROM hours_at AS h JOIN windows AS w USING (account_type)
     ), days AS (
         SELECT s.account_type, currency, opened_hour,
@@ -128,8 +139,10 @@ def hours_with_due(business_days: bool = True) -> str:
     """
 
 
-_FIRST_DUE = "(opened_hour * 3600 + w.window_seconds) * 1000000"
-_DUE_OF_HOUR = """CASE WHEN first_due + 3600000000 <= epoch_us($effective_at) THEN true
+# Where values have windows of their own, an hour is due when the longest has run out, and not before the shortest has.
+_FIRST_DUE = "(opened_hour * 3600 + w.least_seconds) * 1000000"
+_LAST_DUE = "(opened_hour * 3600 + w.most_seconds) * 1000000"
+_DUE_OF_HOUR = """CASE WHEN last_due + 3600000000 <= epoch_us($effective_at) THEN true
     WHEN coalesce(first_due > epoch_us($effective_at), true) THEN false END"""
 
 
@@ -145,16 +158,16 @@ class Uncertain:
     """Whether the window is of business days. Without either window, nothing is ever due."""
 
 
-def uncertain_hours(business_days: bool = True) -> str:
+def uncertain_hours(kinds: WindowKinds = _ALL_KINDS) -> str:
     """The fields of `Uncertain`, a row per account type that has such hours."""
-    hours = hours_with_due(business_days)
+    hours = hours_with_due(kinds)
     return f"""
     SELECT account_type, min(opened_hour), max(opened_hour), any_value(window_seconds), any_value(business_calendar)
     FROM ({hours}) WHERE due IS NULL GROUP BY account_type
     """
 
 
-def status(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
+def status(uncertain: Collection[Uncertain], kinds: WindowKinds = _ALL_KINDS) -> str:
     """Per account type and currency: what is open, in flight and overdue, what was due, and the share cleared.
 
     Sums by hour, and for the hours that are `uncertain` the episodes themselves.
@@ -164,7 +177,7 @@ def status(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
     """
     return f"""
     WITH hours AS (
-        SELECT * REPLACE (due AND NOT ({_any_of(uncertain)}) AS due) FROM ({hours_with_due(business_days)})
+        SELECT * REPLACE (due AND NOT ({_any_of(uncertain)}) AS due) FROM ({hours_with_due(kinds)})
     ),
     parts AS (
         SELECT account_type, currency, open_count, open_money,
@@ -173,7 +186,7 @@ def status(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
             CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END AS due_money,
             CASE WHEN due THEN open_count + cleared_count ELSE 0 END AS due_count
         FROM hours
-        {"".join(f" UNION ALL SELECT {_PARTS} FROM ({_one_by_one(it)})" for it in uncertain)}
+        {"".join(f" UNION ALL SELECT {_PARTS} FROM ({_one_by_one(it, kinds)})" for it in uncertain)}
     ),
     sums AS (
         SELECT account_type, currency, sum(open_count) AS open_count, sum(open_money) AS open_money,
@@ -217,7 +230,7 @@ def all_hours() -> str:
     """
 
 
-def due_by_quarter(uncertain: Collection[Uncertain], business_days: bool = True) -> str:
+def due_by_quarter(uncertain: Collection[Uncertain], kinds: WindowKinds = _ALL_KINDS) -> str:
     """What was due and what is overdue, per account type, currency and quarter of an hour in which an episode opened.
 
     Quarters count from 1970. What opened in hours that are not `uncertain` is told of their first quarter. The rows are
@@ -229,21 +242,21 @@ def due_by_quarter(uncertain: Collection[Uncertain], business_days: bool = True)
         sum(CASE WHEN due THEN open_money ELSE 0 END)::HUGEINT AS overdue_money,
         sum(CASE WHEN due THEN open_due_money + cleared_money ELSE 0 END)::HUGEINT AS due_money,
         sum(CASE WHEN due THEN open_count + cleared_count ELSE 0 END)::HUGEINT AS due_count
-    FROM ({hours_with_due(business_days)})
+    FROM ({hours_with_due(kinds)})
     WHERE NOT ({_any_of(uncertain)}) GROUP BY ALL HAVING sum(open_count + cleared_count) > 0
-    {"".join(f" UNION ALL {_one_by_one(it)}" for it in uncertain)}
+    {"".join(f" UNION ALL {_one_by_one(it, kinds)}" for it in uncertain)}
     ) ORDER BY quarter
     """
 
 
-def _one_by_one(it: Uncertain) -> str:
+def _one_by_one(it: Uncertain, kinds: WindowKinds) -> str:
     """What is overdue and due of the episodes that opened in these hours.
 
     Where the window is of seconds, it is due if it opened early enough: that is told without any other relation.
     """
     start, end = (f"TIMESTAMPTZ '{stored_hour(hour)}'" for hour in (it.first, it.last + 1))
-    if it.business_calendar:
-        open_now, cleared = (f"({rows()})" for rows in (open_with_state, cleared_with_due))
+    if it.business_calendar or it.account_type in kinds.places:
+        open_now, cleared = (f"({rows(kinds)})" for rows in (open_with_state, cleared_with_due))
         opened_at, is_due = "opened_at", "due_at <= $effective_at"
     else:
         open_now, cleared, opened_at = "open_at", "episodes_at", "opened_effective_at"

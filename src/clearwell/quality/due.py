@@ -6,11 +6,12 @@ opening, as few rows as calendar and changes of clocks allow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from clearwell.flows.model import Model
+from clearwell.quality.windows import LearnedSeconds
 from clearwell.values.durations import BusinessDays, FixedDuration, Learned
 from clearwell.values.periods import QUARTER_US, Span, instant, micros, period_of
 
@@ -20,13 +21,22 @@ _SCHEMA = pa.schema(
 )
 
 
-def fixed_windows(model: Model, learned: Mapping[str, int]) -> dict[str, int]:
+def fixed_windows(model: Model, learned: Mapping[str, LearnedSeconds]) -> dict[str, int]:
     """The windows of physical time, in seconds, by account type; `learned` has those that were learned and accepted."""
     windows = {name: item.clears_within for name, item in model.account_types.items()}
     fixed = {name: window.seconds for name, window in windows.items() if isinstance(window, FixedDuration)}
     return fixed | {
-        name: learned[name] for name, window in windows.items() if isinstance(window, Learned) and name in learned
+        name: learned[name].seconds
+        for name, window in windows.items()
+        if isinstance(window, Learned) and name in learned
     }
+
+
+def of_values(rows: Iterable[tuple[str, str, int]]) -> pa.Table:
+    """The rows of `cleared.VALUE_WINDOWS` for account types, values and seconds."""
+    listed = [{"account_type": name, "value": value, "window_us": seconds * 1_000_000} for name, value, seconds in rows]
+    schema = pa.schema([("account_type", pa.string()), ("value", pa.string()), ("window_us", pa.int64())])
+    return pa.Table.from_pylist(listed, schema=schema)
 
 
 def business_windows(model: Model, time_zone: str, first_us: int, last_us: int) -> pa.Table:

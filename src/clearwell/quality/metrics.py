@@ -10,6 +10,7 @@ from ibis.expr.types import Table
 
 from clearwell.flows.model import Model
 from clearwell.quality import cleared, relations, sections, timeliness
+from clearwell.quality.windows import WindowKinds
 from clearwell.values import columns
 from clearwell.values.periods import Span
 
@@ -30,7 +31,7 @@ class Scope:
     model: Model
     effective_us: int
     window_seconds: Mapping[str, int]
-    has_business_days: bool
+    kinds: WindowKinds
     episodes: Table | None = None
 
 
@@ -54,7 +55,7 @@ def relation(metric: Metric, scope: Scope, span: Span, wanted: Sections = Sectio
     if metric in OF_EVENTS:
         return _of_events(metric, scope, span, wanted)
     accounts = sections.within(_episodes(scope), "opened_us", span)
-    judged = cleared.with_due(accounts, scope.window_seconds, scope.has_business_days)
+    judged = cleared.with_due(accounts, scope.window_seconds, scope.kinds.business_days, scope.kinds.places)
     by = []
     if wanted.quarters:
         judged, by = sections.by_quarter(judged, "opened_us"), ["quarter"]

@@ -14,6 +14,9 @@ from clearwell.values.periods import KINDS, QUARTER_US, instant, period_of
 BY_MODEL = ("flow", "owner", "event_type", "account_type", "producer", "currency")
 """The cross-sections beside periods and properties."""
 
+PROPERTY = "property:"
+"""Begins the name of a cross-section that is a property for sure, also where the name alone is another's."""
+
 BUCKETS = ("1 h", "1 d", "7 d", "30 d", "90 d")
 """The names of the buckets of aging that are not asked for otherwise; beyond the last there is `more`."""
 

@@ -157,6 +157,29 @@ def test_subdivisions_are_compared(new_ledger: NewLedger, design_flow: str) -> N
     assert [item.warning for item in found] == ["window_too_short"] * 3 + [""]
 
 
+def test_each_value_follows_its_own_window(new_ledger: NewLedger, design_flow: str) -> None:
+    """A charge of `a` is overdue after 135 s, one of `b` after 270 s, and one of a newcomer with the account type's."""
+    subdivided = {**SETTINGS["expectations"], "subdivide": {"charge_undisbursed": "business"}}
+    ledger = new_ledger(design_flow.replace("10 minutes", "learned"), expectations=subdivided)
+    ledger.ingest(*charges(range(1, 11)), *charges(range(1, 21), "b"))
+    report = learn(ledger, accept=True)
+    assert [(item.account_type, item.seconds) for item in report.accepted] == [("charge_undisbursed", 255)]
+    assert [(item.value, item.seconds) for item in report.accepted_subdivisions] == [("b", 270), ("a", 135)]
+    for business in "abc":
+        ledger.ingest(charges(range(30, 31), business)[0], name=f"{business}.ndjson")
+    opened = OPENED + timedelta(minutes=30)
+    for business, seconds in (("a", 135), ("b", 270), ("c", 255)):
+        for late, overdue in ((timedelta(microseconds=-1), 0), (timedelta(), 1)):
+            at = (opened + timedelta(seconds=seconds) + late).isoformat()
+            with clearwell.open_project(ledger.folder) as project:
+                found = project.open_accounts(at=at, properties={"business": business}).accounts
+                kept, computed = (project.scores(at, period="all", engine=engine).nodes for engine in ("", "duckdb"))
+            assert [row["state"] == "overdue" for row in found] == [bool(overdue)], business
+            assert kept == computed
+    found = {item.fitted.value: item.accepted_seconds for item in learn(ledger).expectations if not item.fitted.is_rest}
+    assert found == {None: 255, "a": 135, "b": 270}
+
+
 @pytest.mark.parametrize("subdivide", [{"charge": "business"}, {"charge_undisbursed": "colour"}])
 def test_an_unknown_subdivision_is_told(new_ledger: NewLedger, subdivide: dict[str, str]) -> None:
     """Settings that name what the model does not have are a problem of the settings, and nothing is passed over."""

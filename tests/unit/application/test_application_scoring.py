@@ -11,7 +11,7 @@ from clearwell.errors import UsageError
 from clearwell.project import Project
 
 if TYPE_CHECKING:
-    from conftest import Ledger
+    from conftest import Ledger, NewLedger
 
 Make = Callable[..., dict[str, Any]]
 
@@ -127,7 +127,15 @@ def test_a_period_that_is_none_is_refused(ledger: Ledger, creation: Make, period
 
 
 @pytest.mark.parametrize(
-    ("metric", "by"), [("timeliness", ("planet",)), ("timeliness", ("account_type",)), ("clearing", ("producer",))]
+    ("metric", "by"),
+    [
+        ("timeliness", ("planet",)),
+        ("timeliness", ("account_type",)),
+        ("clearing", ("producer",)),
+        ("clearing", ("property:planet",)),
+        ("clearing", ("property:",)),
+        ("clearing", ("charge", "property:business")),
+    ],
 )
 def test_a_section_that_is_none_is_refused(ledger: Ledger, creation: Make, metric: Any, by: tuple[str, ...]) -> None:
     """A name that is neither of the model nor a property, or that the metric has not."""
@@ -157,3 +165,40 @@ def test_the_rest_of_many_values_is_one_row(ledger: Ledger, creation: Make) -> N
 
 def _properties(number: int) -> dict[str, str]:
     return {"charge": f"ch_{number}", "business": "acct_A", "network": "visa"}
+
+
+NAMED_AS_SECTIONS = """{flow: f, owner: o, accounts: {pool: {kind: reservoir, properties: []},
+  c: {kind: clearing, properties: [owner, day], clears_within: 1 minute}},
+events: {fill: {producer: a, moves: [{amount: x, from: pool, to: c}]},
+  drain: {producer: a, moves: [{amount: x, from: c, to: pool}]}}}"""
+
+
+@pytest.mark.parametrize("metric", ["timeliness", "lags", "clearing", "aging"])
+def test_a_property_may_have_the_name_of_a_section(new_ledger: NewLedger, metric: Any) -> None:
+    """`owner` alone is the owner of the flow, `property:owner` the property, and both can be asked at once."""
+    ledger = new_ledger(NAMED_AS_SECTIONS)
+    at = "2026-01-02T03:04:05Z"
+    told_times = {"effective_at": at, "occurred_at": at, "currency": "USD", "amounts": {"x": 5}}
+    ledger.ingest(
+        *({"type": "fill", "id": name, **told_times, "properties": {"owner": name, "day": "d"}} for name in "ab")
+    )
+    with ledger.open() as workspace:
+        measured = {
+            by: Project(workspace).measure(metric, by=by).rows
+            for by in (("owner",), ("property:owner",), ("owner", "property:day"), ("day", "property:owner"))
+        }
+    assert [row["owner"] for row in measured["owner",]] == ["o"]
+    assert [row["value"] for row in measured["property:owner",]] == ["a", "b"]
+    assert [(row["owner"], row["value"]) for row in measured["owner", "property:day"]] == [("o", "d")]
+    assert [row["value"] for row in measured["day", "property:owner"]] == ["a", "b"]
+    assert len({row["day"] for row in measured["day", "property:owner"]}) == 1
+
+
+def test_a_shadowed_property_is_named_as_it_is_asked(new_ledger: NewLedger) -> None:
+    """The message that lists what there is says how to name a property whose name is a section's."""
+    ledger = new_ledger(NAMED_AS_SECTIONS)
+    with ledger.open() as workspace:
+        project = Project(workspace)
+        project.accept_model()
+        with pytest.raises(UsageError, match="property:day, property:owner, found 'planet'"):
+            project.measure("clearing", by=("planet",))

@@ -81,17 +81,26 @@ def at(hour: int) -> str:
 
 
 def test_silence_is_found(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The six hours are one finding per event type, with its times; `--fail` makes the exit code 1, alone it is 0."""
+    """The six hours are one finding per event type, and per account type that was not filled; `--fail` exits with 1."""
     cut = ("--at", at(WEEKS * 168), "--project", str(shop))
     code, out, _ = run(capsys, "arrivals", "--json", *cut)
     content = json.loads(out)
     silent = [item for item in content["findings"] if item["kind"] == "silent"]
     assert code == 0
-    assert [(item["event_type"], item["start"], item["end"], item["bucket_count"]) for item in silent] == [
-        (name, at(SILENT.start), at(SILENT.stop), 6) for name in ("charge.created", "charge.settled")
+    subjects = [
+        *(("event_type", name) for name in ("charge.created", "charge.settled")),
+        *(("account_type", name) for name in ("bank", "charge_open")),
     ]
-    assert {item["method"] for item in content["event_types"]} == {"forecast"}
+    names = ("subject_kind", "subject", "start", "end", "bucket_count")
+    assert [tuple(item[name] for name in names) for item in silent] == [
+        (*subject, at(SILENT.start), at(SILENT.stop), 6) for subject in subjects
+    ]
+    assert [(item["subject_kind"], item["subject"]) for item in content["subjects"]] == subjects
+    assert {item["method"] for item in content["subjects"]} == {"forecast"}
+    assert len({item["count"] for item in content["subjects"]}) == 2, "an account is filled as its only event happens"
     assert run(capsys, "arrivals", "--fail", "--event-type", "charge.created", *cut)[0] == 1
+    code, out, _ = run(capsys, "arrivals", "--fail", "-t", "charge_open", *cut)
+    assert (code, "charge_open" in out, "charge.created" in out) == (1, True, False)
 
 
 def test_before_the_silence_nothing_is_found(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,13 +116,14 @@ def test_too_short_a_history_is_said(shop: Path, capsys: pytest.CaptureFixture[s
     """In the second week nothing is judged, and that is what is printed."""
     code, out, _ = run(capsys, "arrivals", "--at", at(10 * 24), "--days", "2", "--project", str(shop))
     assert code == 0
-    assert out.count("none: too little history") == 2
+    assert out.count("none: too little history") == 4
 
 
-def test_an_unknown_event_type_is_wrong_use(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("kind", "known"), [("event-type", "charge.settled"), ("account-type", "charge_open")])
+def test_an_unknown_subject_is_wrong_use(shop: Path, capsys: pytest.CaptureFixture[str], kind: str, known: str) -> None:
     """A name that the model does not have is refused, with the names that it has."""
-    code, _, error = run(capsys, "arrivals", "--event-type", "charge", "--project", str(shop))
-    assert (code, "event_type_unknown" in error, "charge.settled" in error) == (2, True, True)
+    code, _, error = run(capsys, "arrivals", f"--{kind}", "charge", "--project", str(shop))
+    assert (code, f"{kind.replace('-', '_')}_unknown" in error, known in error) == (2, True, True)
 
 
 def test_windows_are_shown_drawn_and_accepted(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

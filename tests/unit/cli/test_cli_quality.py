@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,29 @@ def test_the_tree_as_json_and_csv(told: list[str], capsys: pytest.CaptureFixture
     header, *rows = said(capsys, "quality", *told, "--period", "all", "--format", "csv").splitlines()
     assert header.startswith("node,name,parent,currency,total_money")
     assert len(rows) == 4
+
+
+def test_what_changed_since_the_period_before(
+    ledger: Ledger, creation: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two stuck of 30 and 20 in a day, and one of 10 in the next: the score is as low, and 40 less are lost."""
+    times = {day: dict.fromkeys(("effective_at", "occurred_at"), f"2026-01-0{day}T03:00:00Z") for day in (2, 3)}
+    for day, amounts in ((2, (3000, 2000)), (3, (1000,))):
+        ledger.clock.now = datetime(2026, 1, day, 12, tzinfo=UTC)
+        for amount in amounts:
+            own = {"charge": f"c{day}{amount}"}
+            gross = {"gross": {"value": amount, "currency": "USD"}}
+            properties = {**creation()["properties"], **own}
+            ledger.ingest(creation(id=f"evt_{day}{amount}", **times[day], properties=properties, amounts=gross))
+    options = ["--project", str(ledger.folder), "--at", "2026-01-04", "--period"]
+    rows = json.loads(said(capsys, "quality", *options, "2026-01-03", "--json"))["nodes"]
+    assert [(row["score_before"], row["score_change"], row["lost_money_change"]) for row in rows] == [(0, 0, -4000)] * 4
+    lines = said(capsys, "quality", *options, "2026-01-03").splitlines()
+    assert [line.split()[-2:] for line in lines if " USD " in line] == [["▼", "40.00"]] * 4
+    first = json.loads(said(capsys, "quality", *options, "2026-01-02", "--json"))["nodes"][0]
+    assert (first["score_before"], first["score_change"], first["lost_money_change"]) == (None, None, 5000)
+    ever = json.loads(said(capsys, "quality", *options, "all", "--json"))["nodes"][0]
+    assert (ever["score_change"], ever["lost_money_change"]) == (None, None)
 
 
 @pytest.mark.parametrize("metric", ["timeliness", "lags", "clearing", "aging"])

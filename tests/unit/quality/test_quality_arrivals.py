@@ -12,10 +12,12 @@ import pytest
 
 from clearwell.quality.expectations import arrivals, bands
 from clearwell.quality.expectations.arrivals import ARRIVALS_SCHEMA, ArrivalRules, JudgedArrivals, judge
+from clearwell.quality.expectations.subjects import Subject
 
 UNTIL = datetime(2026, 3, 2, tzinfo=UTC)
 RULES = ArrivalRules("hour", 7, UNTIL, "UTC", Decimal("0.99"), Decimal("1.2"))
 SEED = 20_260_302
+PAYMENT = Subject("event_type", "payment")
 
 
 def history(weeks: int, mean: float = 30.0, seed: int = SEED) -> dict[int, int]:
@@ -29,8 +31,10 @@ def history(weeks: int, mean: float = 30.0, seed: int = SEED) -> dict[int, int]:
 
 def judged(counts: dict[int, int], lags: dict[int, int] | None = None) -> JudgedArrivals:
     """What is found of these counts; every event of an hour was recorded after its lag, 5 s where none is given."""
-    rows = [("payment", hour, (lags or {}).get(hour, 5), count) for hour, count in counts.items() if count]
-    return judge(pl.DataFrame(rows, ARRIVALS_SCHEMA, orient="row"), "payment", RULES)
+    rows = [
+        ("event_type", "payment", hour, (lags or {}).get(hour, 5), count) for hour, count in counts.items() if count
+    ]
+    return judge(pl.DataFrame(rows, ARRIVALS_SCHEMA, orient="row"), PAYMENT, RULES)
 
 
 def busy(day: int) -> list[int]:
@@ -81,10 +85,12 @@ def test_silence_at_the_end_is_found_once_events_may_be_missed() -> None:
     last = RULES.bucket_of(UNTIL) - 1
     silent = {hour: count for hour, count in counts.items() if hour < last - 2}
     rows = pl.DataFrame(
-        [("payment", *row) for row in ((h, 5, c) for h, c in silent.items())], ARRIVALS_SCHEMA, orient="row"
+        [("event_type", "payment", *row) for row in ((h, 5, c) for h, c in silent.items())],
+        ARRIVALS_SCHEMA,
+        orient="row",
     )
-    at_once = judge(rows, "payment", replace(RULES, until=UNTIL + timedelta(seconds=5)))
-    soon = judge(rows, "payment", replace(RULES, until=UNTIL + timedelta(seconds=6)))
+    at_once = judge(rows, PAYMENT, replace(RULES, until=UNTIL + timedelta(seconds=5)))
+    soon = judge(rows, PAYMENT, replace(RULES, until=UNTIL + timedelta(seconds=6)))
     assert [item.findings[-1].bucket_count for item in (at_once, soon)] == [2, 3]
     assert soon.findings[-1].kind == "silent"
 
@@ -122,8 +128,10 @@ def test_what_comes_once_a_day_is_missed_when_it_does_not() -> None:
     rules = replace(RULES, bucket="day")
     days = dict.fromkeys(range(rules.first - 70, rules.first + 7), 1)
     days[rules.first + 2], days[rules.first + 4] = 0, 2
-    rows = pl.DataFrame([("file", day, 5, count) for day, count in days.items()], ARRIVALS_SCHEMA, orient="row")
-    found = judge(rows, "file", rules).findings
+    rows = pl.DataFrame(
+        [("event_type", "file", day, 5, count) for day, count in days.items()], ARRIVALS_SCHEMA, orient="row"
+    )
+    found = judge(rows, Subject("event_type", "file"), rules).findings
     assert [(finding.kind, finding.start.day) for finding in found] == [("silent", 25), ("too_many", 27)]
 
 
@@ -131,8 +139,10 @@ def test_what_is_rare_is_not_too_many_when_it_happens() -> None:
     """Two events in ten weeks; one in the judged week is no finding, five in a day are."""
     rules = replace(RULES, bucket="day")
     days = {rules.first - 69: 1, rules.first - 60: 1, rules.first - 20: 1, rules.first + 1: 1, rules.first + 3: 5}
-    rows = pl.DataFrame([("rare", day, 5, count) for day, count in days.items()], ARRIVALS_SCHEMA, orient="row")
-    found = judge(rows, "rare", rules).findings
+    rows = pl.DataFrame(
+        [("event_type", "rare", day, 5, count) for day, count in days.items()], ARRIVALS_SCHEMA, orient="row"
+    )
+    found = judge(rows, Subject("event_type", "rare"), rules).findings
     assert [(finding.kind, finding.count) for finding in found] == [("too_many", 5)]
 
 
@@ -147,10 +157,11 @@ def test_events_are_counted_where_they_happened() -> None:
         },
         schema_overrides={name: pl.Datetime("us", "UTC") for name in ("occurred_at", "recorded_at")},
     )
-    hour = arrivals.counted(events, RULES).collect().sort("lag_seconds")
-    assert hour.rows() == [("a", RULES.bucket_of(at), lag, 1) for lag in (0, 1, 1008)]
+    all_of_a = {Subject("event_type", "a"): pl.col("type") == "a"}
+    hour = arrivals.counted(events, RULES, all_of_a).collect().sort("lag_seconds")
+    assert hour.rows() == [("event_type", "a", RULES.bucket_of(at), lag, 1) for lag in (0, 1, 1008)]
     day = replace(RULES, bucket="day", time_zone="Europe/Amsterdam")
-    assert set(arrivals.counted(events, day).collect()["bucket"]) == {day.bucket_of(at)}
+    assert set(arrivals.counted(events, day, all_of_a).collect()["bucket"]) == {day.bucket_of(at)}
     assert day.start(day.bucket_of(at)) == datetime(2026, 2, 28, 23, tzinfo=UTC)
     tokyo = replace(day, time_zone="Asia/Tokyo")
     assert tokyo.bucket_of(at) == day.bucket_of(at) + 1

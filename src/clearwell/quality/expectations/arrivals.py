@@ -1,5 +1,6 @@
-"""Arrivals: how many events of a type happen in an hour or a day, and how soon they come, against what history taught.
+"""Arrivals: how many events happen in an hour or a day, and how soon they come, against what history taught.
 
+What is judged is a subject: an event type with its events, or an account type with the events that move money into it.
 A bucket is of `occurred_at`: an event that comes late belongs where it happened. Runs no query and reads no clock.
 """
 
@@ -16,14 +17,21 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from clearwell.quality.expectations.bands import Band, Method, band
+from clearwell.quality.expectations.subjects import Subject, SubjectKind
 
 Bucket = Literal["hour", "day"]
 FindingKind = Literal["silent", "too_few", "too_many", "too_late"]
 
 ARRIVALS_SCHEMA = pl.Schema(
-    {"event_type": pl.String(), "bucket": pl.Int64(), "lag_seconds": pl.Int64(), "count": pl.Int64()}
+    {
+        "subject_kind": pl.String(),
+        "subject": pl.String(),
+        "bucket": pl.Int64(),
+        "lag_seconds": pl.Int64(),
+        "count": pl.Int64(),
+    }
 )
-"""How many events of a type happened in a bucket and were recorded so many seconds after; buckets are counted from
+"""How many events of a subject happened in a bucket and were recorded so many seconds after; buckets are counted from
 1970, hours in UTC, and days in the zone of the rules."""
 
 SEASONS: dict[Bucket, tuple[int, ...]] = {"hour": (24, 168), "day": (7,)}
@@ -76,43 +84,60 @@ class ArrivalRules:
         return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.time_zone)).astimezone(UTC)
 
 
-def counted(events: pl.LazyFrame, rules: ArrivalRules) -> pl.LazyFrame:
-    """The rows of `ARRIVALS_SCHEMA` of events with type, occurred_at and recorded_at, from the history on.
+def counted(events: pl.LazyFrame, rules: ArrivalRules, subjects: Mapping[Subject, pl.Expr]) -> pl.LazyFrame:
+    """The rows of `ARRIVALS_SCHEMA`, from the history on: of each subject the events that meet its condition.
 
-    Lags are rounded up to the second, and those above a minute to one part in 32, so that rows stay few.
+    `events` have occurred_at, recorded_at, and what the conditions name. Lags are rounded up to the second, and those
+    above a minute to one part in 32, so that rows stay few.
     """
     occurred = pl.col("occurred_at")
+    earliest = rules.start(rules.earliest)
+    marks = {f"of_{place}": condition for place, condition in enumerate(subjects.values())}
+    grouped = (
+        events.filter(occurred >= pl.lit(earliest, pl.Datetime("us", "UTC")), occurred <= pl.lit(rules.until))
+        .select(bucket=_bucket(rules), lag_seconds=_lag(), **marks)
+        .group_by("bucket", "lag_seconds", *marks)
+        .agg(count=pl.len().cast(pl.Int64))
+    )
+    # An event is counted once, and is of several subjects: what it is of is told apart in the few rows that are left.
+    return pl.concat(
+        [
+            grouped.filter(pl.col(mark)).select(
+                pl.lit(subject.kind).alias("subject_kind"),
+                pl.lit(subject.name).alias("subject"),
+                *("bucket", "lag_seconds", "count"),
+            )
+            for mark, subject in zip(marks, subjects, strict=True)
+        ]
+    )
+
+
+def _bucket(rules: ArrivalRules) -> pl.Expr:
+    occurred = pl.col("occurred_at")
     if rules.bucket == "hour":
-        bucket = occurred.dt.timestamp("us") // 3_600_000_000
-    else:
-        bucket = occurred.dt.convert_time_zone(rules.time_zone).dt.date().cast(pl.Int32).cast(pl.Int64)
-    lag = (pl.col("recorded_at") - occurred).dt.total_microseconds().clip(lower_bound=0)
+        return (occurred.dt.timestamp("us") // 3_600_000_000).cast(pl.Int64)
+    return occurred.dt.convert_time_zone(rules.time_zone).dt.date().cast(pl.Int32).cast(pl.Int64)
+
+
+def _lag() -> pl.Expr:
+    lag = (pl.col("recorded_at") - pl.col("occurred_at")).dt.total_microseconds().clip(lower_bound=0)
     seconds = (lag + 999_999) // 1_000_000
     bits = seconds.clip(lower_bound=1).log(2).floor() - _LAG_BITS
     step = pl.lit(2).pow(bits.clip(lower_bound=0)).cast(pl.Int64)
-    earliest = rules.start(rules.earliest)
-    return (
-        events.filter(occurred >= pl.lit(earliest, pl.Datetime("us", "UTC")), occurred <= pl.lit(rules.until))
-        .select(
-            event_type=pl.col("type").cast(pl.String),
-            bucket=bucket.cast(pl.Int64),
-            lag_seconds=(seconds + step - 1) // step * step,
-        )
-        .group_by("event_type", "bucket", "lag_seconds")
-        .agg(count=pl.len().cast(pl.Int64))
-    )
+    return (seconds + step - 1) // step * step
 
 
 @dataclass(frozen=True)
 class ArrivalFinding:
-    """Consecutive buckets of an event type, from `start` to before `end`, that are not what history let one expect.
+    """Consecutive buckets of a subject, from `start` to before `end`, that are not what history let one expect.
 
     Of `count` events that happened then, `on_time_count` came in time; `expected` is the middle of what was expected.
     `lowest` and `highest` are bounds for a bucket: the highest of the lower ones, and the lowest of the upper ones.
     """
 
     kind: FindingKind
-    event_type: str
+    subject_kind: SubjectKind
+    subject: str
     start: datetime
     end: datetime
     bucket_count: int
@@ -125,9 +150,10 @@ class ArrivalFinding:
 
 @dataclass(frozen=True)
 class JudgedArrivals:
-    """What was found of an event type. `lag_limit_seconds` is None where lateness is not judged."""
+    """What was found of a subject. `lag_limit_seconds` is None where lateness is not judged."""
 
-    event_type: str
+    subject_kind: SubjectKind
+    subject: str
     method: Method
     history_buckets: int
     judged_buckets: int
@@ -137,8 +163,8 @@ class JudgedArrivals:
     findings: tuple[ArrivalFinding, ...]
 
 
-def judge(arrivals: pl.DataFrame, event_type: str, rules: ArrivalRules) -> JudgedArrivals:
-    """Hold the rows of `ARRIVALS_SCHEMA` of an event type against its own history, bucket by bucket.
+def judge(arrivals: pl.DataFrame, subject: Subject, rules: ArrivalRules) -> JudgedArrivals:
+    """Hold the rows of `ARRIVALS_SCHEMA` of a subject against its own history, bucket by bucket.
 
     A bucket is judged when it has been over for as long as its events may take to come.
     """
@@ -159,14 +185,15 @@ def judge(arrivals: pl.DataFrame, event_type: str, rules: ArrivalRules) -> Judge
     kinds = [_kind(totals[place], on_time[place], expected, place) for place in range(len(expected.lower))]
     told = {"count": totals, "on_time": on_time, **{name: getattr(expected, name) for name in _OF_BAND}}
     return JudgedArrivals(
-        event_type=event_type,
+        subject_kind=subject.kind,
+        subject=subject.name,
         method=expected.method,
         history_buckets=len(counts),
         judged_buckets=len(kinds),
         lag_limit_seconds=limit if judged_for_lag else None,
         expected=round(sum(expected.middle), 1),
         count=sum(totals),
-        findings=tuple(_findings(kinds, told, event_type, rules)),
+        findings=tuple(_findings(kinds, told, subject, rules)),
     )
 
 
@@ -199,7 +226,7 @@ def _kind(count: int, on_time: int, expected: Band, place: int) -> FindingKind |
 
 
 def _findings(
-    kinds: Sequence[FindingKind | None], told: Mapping[str, Sequence[float]], event_type: str, rules: ArrivalRules
+    kinds: Sequence[FindingKind | None], told: Mapping[str, Sequence[float]], subject: Subject, rules: ArrivalRules
 ) -> Iterator[ArrivalFinding]:
     """One finding for buckets that follow each other and are wrong in the same way."""
     for kind, group in groupby(range(len(kinds)), key=lambda place: kinds[place]):
@@ -208,7 +235,8 @@ def _findings(
             own = {name: [numbers[place] for place in places] for name, numbers in told.items()}
             yield ArrivalFinding(
                 kind=kind,
-                event_type=event_type,
+                subject_kind=subject.kind,
+                subject=subject.name,
                 start=rules.start(rules.first + places[0]),
                 end=rules.start(rules.first + places[-1] + 1),
                 bucket_count=len(places),

@@ -14,7 +14,7 @@ import polars as pl
 
 from clearwell.ledger.views import quoted_text
 from clearwell.quality.clearing import cleared_with_due, open_with_state
-from clearwell.values.accounts import SEPARATOR
+from clearwell.quality.windows import WindowKinds, value_of
 from clearwell.values.deferred import Deferred
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def durations(places: Mapping[str, int], chosen: Sequence[str]) -> str:
     `places` has, by account type, the place (from 1) of the property that it is subdivided by. An episode that cleared
     at a time before it opened, because its events came in another order, took no time. Parameter: `$effective_at`.
     """
-    value, among = _value(places), _among(chosen)
+    value, among = value_of(places), _among(chosen)
     return f"""
     SELECT account_type, {value} AS value, {_seconds("last_effective_at")} AS seconds, count(*) AS cleared_count,
         0::BIGINT AS open_count FROM episodes_at WHERE {among} GROUP BY ALL
@@ -79,9 +79,9 @@ def durations(places: Mapping[str, int], chosen: Sequence[str]) -> str:
     """
 
 
-def judged(places: Mapping[str, int], chosen: Sequence[str], business_days: bool) -> str:
+def judged(places: Mapping[str, int], chosen: Sequence[str], kinds: WindowKinds) -> str:
     """The rows of `JUDGED_SCHEMA`, as SQL over the relations of `clearing`, by the windows that are in force."""
-    value, among = _value(places), _among(chosen)
+    value, among = value_of(places), _among(chosen)
     length = "epoch(due_at - opened_at)"
     return f"""
     SELECT account_type, value, count(*) AS due_count, count(*) FILTER (NOT on_time) AS beyond_count,
@@ -89,19 +89,11 @@ def judged(places: Mapping[str, int], chosen: Sequence[str], business_days: bool
         count(*) FILTER (cleared AND NOT on_time) AS cleared_late_count, median({length}) AS window_seconds
     FROM (
         SELECT account_type, {value} AS value, opened_at, due_at, true AS cleared, cleared_at <= due_at AS on_time
-        FROM ({cleared_with_due(business_days)}) WHERE {among} AND due_at <= $effective_at
+        FROM ({cleared_with_due(kinds)}) WHERE {among} AND due_at <= $effective_at
         UNION ALL SELECT account_type, {value}, opened_at, due_at, false, false
-        FROM ({open_with_state(business_days)}) WHERE {among} AND due_at <= $effective_at
+        FROM ({open_with_state(kinds)}) WHERE {among} AND due_at <= $effective_at
     ) GROUP BY ALL
     """
-
-
-def _value(places: Mapping[str, int]) -> str:
-    cases = "".join(
-        f"WHEN {quoted_text(name)} THEN split_part(account, chr({ord(SEPARATOR)}), {place}) "
-        for name, place in places.items()
-    )
-    return f"CASE account_type {cases}ELSE '' END" if cases else "''"
 
 
 def _among(names: Sequence[str]) -> str:

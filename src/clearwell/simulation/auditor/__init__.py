@@ -7,8 +7,9 @@ what it judges. `Audit` is told what producers tell; its `books` at a cut have t
 
 from __future__ import annotations
 
+from clearwell.simulation.auditor.arrivals import arrived, local_days
 from clearwell.simulation.auditor.audit import Audit, Fate, ModelPeriod, Segment
-from clearwell.simulation.auditor.books import Books, Episode, Row
+from clearwell.simulation.auditor.books import AcceptedWindow, Books, Episode, Row
 from clearwell.simulation.auditor.clearing import aging_rows, clearing_rows
 from clearwell.simulation.auditor.completeness import Claim, Completeness, ProducerRecord, completeness_of
 from clearwell.simulation.auditor.events import Account, Entry, Event, Recorded, post, read_event
@@ -20,6 +21,7 @@ from clearwell.simulation.auditor.tracing import trace
 
 __all__ = [
     "ALL_TIME",
+    "AcceptedWindow",
     "Account",
     "Audit",
     "Books",
@@ -37,11 +39,13 @@ __all__ = [
     "Row",
     "Segment",
     "aging_rows",
+    "arrived",
     "clearing_rows",
     "completeness_of",
     "explained_rows",
     "findings",
     "lags",
+    "local_days",
     "moved",
     "node_rows",
     "period_of",

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from clearwell.flows.model import Model
-from clearwell.simulation.auditor.books import Books
+from clearwell.simulation.auditor.books import AcceptedWindow, Books
 from clearwell.simulation.auditor.events import Recorded, read_event, refusal
 from clearwell.values.cuts import Cut
 
@@ -47,14 +47,15 @@ class Segment:
 
 @dataclass
 class Audit:
-    """A log as it ought to be: tell it the models that come into force and the records that arrive, in order.
+    """A log as it ought to be: tell it the models and windows that come into force and the records, in order.
 
-    `periods` and `events` are what it has so far. `now` is always the clock's instant; system time grows strictly
-    whatever the clock does.
+    `periods`, `events` and `windows` are what it has so far. `now` is always the clock's instant; system time
+    grows strictly whatever the clock does.
     """
 
     periods: list[ModelPeriod] = field(default_factory=list)
     events: list[Recorded] = field(default_factory=list)
+    windows: list[AcceptedWindow] = field(default_factory=list)
     _known: dict[tuple[str, str], Recorded] = field(default_factory=dict)
 
     def put_in_force(self, model: Model, time_zone: str, now: datetime) -> None:
@@ -62,6 +63,22 @@ class Audit:
         last = self.periods[-1] if self.periods else None
         if last is None or (last.model.version, last.time_zone) != (model.version, time_zone):
             self.periods.append(ModelPeriod(model, time_zone, self._next_instant(now)))
+
+    def accept_windows(
+        self,
+        seconds: Mapping[str, int],
+        now: datetime,
+        values: Mapping[str, tuple[str, Mapping[str, int]]] | None = None,
+    ) -> datetime:
+        """Let what was learned be the window of these account types, by name; returns from when on it is.
+
+        `values` has, by account type, a property and the windows of some of its values.
+        """
+        accepted_at = self._next_instant(now)
+        for name, own in seconds.items():
+            property_name, by_value = (values or {}).get(name, ("", {}))
+            self.windows.append(AcceptedWindow(name, own, accepted_at, property_name, by_value))
+        return accepted_at
 
     def record(self, records: Sequence[Mapping[str, Any]], now: datetime) -> list[Fate]:
         """Take one batch of records in; returns the fate of each. The accepted ones share one `recorded_at`."""
@@ -85,11 +102,13 @@ class Audit:
         return Fate("accepted", accepted.sequence)
 
     def _next_instant(self, now: datetime) -> datetime:
-        newest = [item.recorded_at for item in self.events[-1:]] + [item.accepted_at for item in self.periods[-1:]]
+        newest = [item.recorded_at for item in self.events[-1:]]
+        newest += [item.accepted_at for item in self.periods[-1:]] + [item.accepted_at for item in self.windows[-1:]]
         return max(now, max(newest) + _TICK) if newest else now
 
     def _system_times(self) -> list[datetime]:
-        return [item.recorded_at for item in self.events] + [item.accepted_at for item in self.periods]
+        accepted = [item.accepted_at for item in self.periods] + [item.accepted_at for item in self.windows]
+        return [item.recorded_at for item in self.events] + accepted
 
     def segments(self) -> list[Segment]:
         """The accepted events by the batch they came in, oldest first."""
@@ -110,9 +129,10 @@ class Audit:
         return Cut(at or known_at, min(known_at, newest), sequence)
 
     def books(self, cut: Cut) -> Books:
-        """The books at a cut, by the model and in the zone that were in force at its recorded time."""
+        """The books at a cut, by the model, in the zone and with the windows in force at its recorded time."""
         so_far = [item for item in self.periods if item.accepted_at <= cut.recorded_at] or self.periods[:1]
         known = tuple(item for item in self.events if item.sequence <= cut.sequence)
         included = tuple(item for item in known if item.event.effective_at <= cut.effective_at)
         models = tuple(item.model for item in so_far)
-        return Books(cut, models, so_far[-1].time_zone, included, known)
+        learned = {item.account_type: item for item in self.windows if item.accepted_at <= cut.recorded_at}
+        return Books(cut, models, so_far[-1].time_zone, included, known, learned)

@@ -6,7 +6,7 @@ Refuses to be fast: every figure is added up from the entries, each time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cached_property
@@ -17,6 +17,7 @@ from clearwell.simulation.auditor.events import Account, Entry, Recorded, post
 from clearwell.values.accounts import account_values
 from clearwell.values.calendars import due_at
 from clearwell.values.cuts import Cut
+from clearwell.values.durations import Learned
 
 Row = dict[str, Any]
 """A row of an answer, with the fields that docs/guides/questions.md lists for it."""
@@ -62,11 +63,26 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class AcceptedWindow:
+    """From `accepted_at` on, episodes of an account type whose window is to be learned may stay open for so long.
+
+    Those of accounts whose `property_name` has a value in `by_value` may do so for as long as that says.
+    """
+
+    account_type: str
+    seconds: int
+    accepted_at: datetime
+    property_name: str = ""
+    by_value: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Books:
     """The events that a cut includes, in log order, and every figure that follows from them.
 
     `models` are those that came into force up to the cut, oldest first; the cut is judged by the last. `known` are all
-    events up to the cut's sequence, also those that go on the books later.
+    events up to the cut's sequence, also those that go on the books later. `learned` has, by account type, the window
+    that was accepted last up to the cut.
     """
 
     cut: Cut
@@ -74,6 +90,7 @@ class Books:
     time_zone: str
     events: tuple[Recorded, ...]
     known: tuple[Recorded, ...]
+    learned: Mapping[str, AcceptedWindow] = field(default_factory=dict)
 
     @property
     def model(self) -> Model:
@@ -143,9 +160,14 @@ class Books:
         return dict(zip(names, account_values(account[1], len(names)), strict=True))
 
     def due_at(self, episode: Episode) -> datetime | None:
-        """When the episode's window runs out, by the model of the cut; None when the window is learned."""
-        window = self.model.account_types[episode.account[0]].clears_within
-        return None if window is None else due_at(window, episode.first.effective_at, self.time_zone)
+        """When the episode's window runs out, by the model of the cut; None when it is to be learned and none was."""
+        name, opened_at = episode.account[0], episode.first.effective_at
+        window = self.model.account_types[name].clears_within
+        if isinstance(window, Learned) and name in self.learned:
+            learned = self.learned[name]
+            value = self.properties_of(episode.account).get(learned.property_name, "")
+            return opened_at + timedelta(seconds=learned.by_value.get(value, learned.seconds))
+        return None if window is None else due_at(window, opened_at, self.time_zone)
 
     def is_due(self, episode: Episode) -> bool:
         """Whether the window has run out by the cut."""
