@@ -14,10 +14,10 @@ DEMO := build/demo
 PIN = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: help demo test long faults fuzz bench check lint types imports format clean
+.PHONY: help demo test test-postgresql long faults fuzz bench check lint types imports format clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,6 +42,9 @@ test: check $(TEST_READY)  ## Run every check and test
 
 long: $(TEST_READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
 	@CLEARWELL_EXAMPLES_TIMES=$(TIMES) $(BIN)/python -m pytest tests/properties -n auto
+
+test-postgresql: $(TEST_READY)  ## Run the tests with the catalog of every ledger in PostgreSQL
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --catalog postgresql tests/unit tests/faults tests/scenarios
 
 faults: $(TEST_READY)  ## Run the fault suite with ROUNDS=200 rounds of kill -9; writes docs/reliability.md
 	@UPDATE_DOCS=1 FAULT_ROUNDS=$(ROUNDS) SERVICE_FAULT_ROUNDS=300 $(BIN)/python -m pytest -n auto tests/faults

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import Connection
 
+import catalogs
 from clearwell.application import ingesting, questions, verifying
 from clearwell.application.cutting import CutRequest
 from clearwell.application.questions import StatusReport
@@ -23,6 +25,7 @@ from clearwell.bootstrap import open_workspace
 from clearwell.ingest.door import Receipt
 from clearwell.ingest.inputs import file_input
 from clearwell.log.manifest import GENESIS, Segment
+from servers import postgresql
 
 # A slow machine is no failure: speed is measured in benchmarks.
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -92,6 +95,21 @@ class Ledger:
     def data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process that opens the project needs in its environment."""
+        return catalogs.environment(self.folder, self.data)
+
+    @contextmanager
+    def catalog(self) -> Iterator[Connection]:
+        """A transaction of the catalog, behind Clearwell's back."""
+        with catalogs.connected(self.folder, self.data) as connection:
+            yield connection
+
+    def catalog_bytes(self) -> bytes:
+        """What is on disk of the catalog's quarantine."""
+        return catalogs.stored(self.folder, self.data)
+
     @contextmanager
     def open(self) -> Iterator[Workspace]:
         with open_workspace(self.folder, say=self.notices.append, clock=self.clock) as workspace:
@@ -131,6 +149,45 @@ class Ledger:
 
 
 NewLedger = Callable[..., Ledger]
+
+__all__ = ["postgresql"]
+
+
+# --- where catalogs are ----------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--catalog", choices=catalogs.KINDS, default="", help="have every ledger's catalog there")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that are to run with each kind of catalog do so; one about the file itself never runs with another."""
+    path = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
+    name = f"{path}::{metafunc.definition.originalname}"
+    if metafunc.definition.get_closest_marker("catalog_file"):
+        metafunc.parametrize("catalog_kind", [catalogs.SQLITE], indirect=True, ids=[""])
+    elif name.startswith(catalogs.ON_BOTH) and not metafunc.config.getoption("--catalog"):
+        metafunc.parametrize("catalog_kind", catalogs.KINDS, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _usual_catalog(request: pytest.FixtureRequest) -> str:
+    """Where catalogs are unless a test says otherwise."""
+    usual: str = request.config.getoption("--catalog") or catalogs.SQLITE
+    if usual == catalogs.POSTGRESQL:
+        catalogs.use(request.getfixturevalue("postgresql"))
+    return usual
+
+
+@pytest.fixture(autouse=True)
+def catalog_kind(request: pytest.FixtureRequest, _usual_catalog: str) -> Iterator[str]:
+    """Where the catalogs of the test's ledgers are."""
+    kind: str = getattr(request, "param", _usual_catalog)
+    if kind == _usual_catalog:
+        yield kind
+        return
+    with catalogs.used(request.getfixturevalue("postgresql") if kind == catalogs.POSTGRESQL else None):
+        yield kind
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ It imports little, for every command pays for it; `project`, the Python API, imp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
-from clearwell.settings import read_settings
+from clearwell.settings import catalog_url, read_settings
 
 if TYPE_CHECKING:
     import duckdb
 
+    from clearwell.application import restoring
     from clearwell.application.comparing import Asked, Producer
     from clearwell.quality.running import Engine, LogAtCut
 
@@ -38,8 +40,18 @@ def open_workspace(
     Raises UsageError when the folder is no project, DataError when its settings are wrong.
     """
     path = Path(folder).resolve()
-    with Workspace(path, read_settings(path), clock, say, _engine).closing() as workspace:
+    settings, url = read_settings(path), catalog_url(os.environ)
+    with Workspace(path, settings, clock, say, _engine, url).closing() as workspace:
         yield workspace
+
+
+def restore(
+    source: Path, folder: Path, report: Callable[[int, float], None] = lambda _bytes, _share: None
+) -> restoring.Restored:
+    """As `application.restoring.restore`, with the catalog where `CLEARWELL_CATALOG_URL` says."""
+    from clearwell.application import restoring  # Few commands need it.
+
+    return restoring.restore(source, folder, report, catalog_url(os.environ))
 
 
 def _engine(name: str, log: LogAtCut, connection: duckdb.DuckDBPyConnection | None) -> Engine:

@@ -12,6 +12,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from clearwell import bootstrap
 from clearwell.application import (
     arriving,
     backing_up,
@@ -28,7 +29,6 @@ from clearwell.application import (
     quarantining,
     querying,
     questions,
-    restoring,
     scoring,
     sealing,
     tracing,
@@ -83,7 +83,7 @@ def open_project(folder: Path | str = ".") -> Iterator[Project]:
 
 def restore_project(backup: str | PathLike[str], folder: str | PathLike[str]) -> Verification:
     """Make `folder` the project of a backup, and prove it. Raises as `restoring.restore` does."""
-    restoring.restore(Path(backup), Path(folder))
+    bootstrap.restore(Path(backup), Path(folder))
     with open_workspace(Path(folder)) as workspace:
         return verifying.verify(workspace)
 

@@ -6,6 +6,7 @@ Refuses unknown keys, so that a misspelt setting is never silently ignored.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from clearwell.errors import DataError, UsageError
 
 FILE_NAME = "clearwell.yaml"
+CATALOG_URL = "CLEARWELL_CATALOG_URL"
 LARGEST_FILE_BYTES = 1_048_576
 _DEEPEST = 12
 _LONGEST_NAME = 255
@@ -128,6 +130,14 @@ class Settings(BaseModel):
         if value != "UTC" and value not in available_timezones():
             raise ValueError(f"expected an IANA time zone such as 'Europe/Amsterdam', found {value!r}")
         return value
+
+
+def catalog_url(environment: Mapping[str, str]) -> str:
+    """Where the catalog is in PostgreSQL, by `CLEARWELL_CATALOG_URL`; empty when it is a file of the data folder.
+
+    It may hold a password, and so it is no setting of `clearwell.yaml`.
+    """
+    return environment.get(CATALOG_URL, "").strip()
 
 
 def read_settings(folder: Path) -> Settings:

@@ -274,6 +274,10 @@ def _until(reader: int, moment: float, lines: int | None = None) -> bytes:
 
 def main(work: str, seed: str, count: str, home: str) -> None:
     """Do the rounds, and print what happened as JSON."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    import catalogs
+
+    catalogs.use_as_told()
     done = Rounds(work, int(seed))
     done.run(Path(home), int(count))
     figures = {name: getattr(done, name) for name in ("rounds", "with_acknowledgement", "acknowledged_events")}

@@ -167,6 +167,7 @@ def test_ingest_within_a_quota(ledger: Ledger, command: Command, creations: Crea
         capture_output=True,
         text=True,
         check=False,
+        env=ledger.environment,
     )
     if done.returncode:
         assert "this is its mistake" not in done.stderr

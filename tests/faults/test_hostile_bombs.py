@@ -44,6 +44,7 @@ def ingested(ledger: Ledger, path: Path) -> tuple[dict[str, Any], str]:
         capture_output=True,
         text=True,
         check=False,
+        env=ledger.environment,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
     )
     peak = done.stderr.strip().splitlines()[-1]

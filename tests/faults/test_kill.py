@@ -12,7 +12,9 @@ import killing
 import polars as pl
 import pytest
 from aftermath import Tally
+from sqlalchemy import URL
 
+import catalogs
 from clearwell.ingest import door
 from clearwell.ingest.duplicates import Deduplicated
 from clearwell.ingest.identities import identity_hash
@@ -46,6 +48,15 @@ def test_killed_at_a_random_moment(work: str, part: int, tmp_path: Path, tally: 
     assert figures["rounds"] == count
     assert figures["acknowledged_events"] > 0
     tally.rounds = count
+
+
+@pytest.mark.fault("Kill -9 at a random moment while the catalog is in PostgreSQL")
+def test_killed_with_its_catalog_in_postgresql(tmp_path: Path, tally: Tally, postgresql: URL) -> None:
+    """As above: the server rolls back what the killed process had begun, or keeps all of it."""
+    with catalogs.used(postgresql):
+        figures = rounds("ingest of NDJSON", SEED, -(-ROUNDS // 20), tmp_path)
+    assert figures["acknowledged_events"] > 0
+    tally.rounds = figures["rounds"]
 
 
 @pytest.mark.fault("A ledger that loses an acknowledged event, and one that doubles it")

@@ -17,7 +17,7 @@ from aftermath import Command, Tally, prove
 from clearwell.application import ingesting
 from clearwell.application.writing import writing
 from clearwell.bootstrap import open_workspace
-from clearwell.catalog import database
+from clearwell.catalog import transactions
 from clearwell.errors import StorageError
 from clearwell.ingest import identities
 from clearwell.ingest.inputs import ReadOptions, file_input, read
@@ -29,21 +29,20 @@ Creations = Callable[[int, int], list[dict[str, Any]]]
 IDS = ["evt_1", "evt_2", "evt_3"]
 
 _HOLD = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-sys.stdin.read()
-connection.execute("ROLLBACK")
+import sys
+from clearwell.bootstrap import open_workspace
+with open_workspace(sys.argv[1]) as workspace, workspace.catalog.write():
+    print("held", flush=True)
+    sys.stdin.read()
 """
 
 
 @contextmanager
 def held(ledger: Ledger) -> Iterator[None]:
     """Another process holds the catalog's write lock."""
-    path = str(ledger.data / "catalog.sqlite")
+    command = [sys.executable, "-c", _HOLD, str(ledger.folder)]
     with subprocess.Popen(
-        [sys.executable, "-c", _HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ledger.environment
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -60,7 +59,7 @@ def test_a_locked_catalog(
     ledger: Ledger, command: Command, creations: Creations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Questions are answered meanwhile; an ingest waits, then stops by name, and completes when the lock is gone."""
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 100)
+    monkeypatch.setattr(transactions, "BUSY_MILLISECONDS", 100)
     ledger.ingest(*creations(1, 3))
     path = ledger.write(b"\n".join(json.dumps(item).encode() for item in creations(4, 2)), "more.ndjson")
     with held(ledger):
@@ -105,6 +104,7 @@ def test_a_writer_that_was_overtaken(ledger: Ledger, creations: Creations) -> No
     prove(ledger, [f"evt_{number}" for number in range(1, 7)])
 
 
+@pytest.mark.catalog_file
 @pytest.mark.fault("The catalog is cut off, garbled, emptied or missing")
 @pytest.mark.parametrize("damage", ["cut", "garbled", "middle", "emptied", "missing"])
 def test_a_damaged_catalog(ledger: Ledger, command: Command, creations: Creations, damage: str) -> None:
@@ -151,7 +151,7 @@ def test_damaged_projections(ledger: Ledger, creations: Creations, damage: str) 
         "garbled": os.urandom(len(content)),
         "emptied": b"",
         "short": b"x",
-        "foreign": (ledger.data / "catalog.sqlite").read_bytes(),
+        "foreign": (b"SQLite format 3\0" + b"a file of another kind" * 1_000),
     }
     if damage == "garbled_wal":
         (ledger.data / "projections.duckdb.wal").write_bytes(os.urandom(5_000))

@@ -131,6 +131,7 @@ def test_a_file_without_a_row(filled: Ledger, command: Command) -> None:
     prove(filled, IDS)
 
 
+@pytest.mark.catalog_file
 @pytest.mark.fault("The manifest has lost its newest row, one in the middle, or has one changed")
 @pytest.mark.parametrize(
     ("statement", "code"),

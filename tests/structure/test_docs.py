@@ -27,7 +27,7 @@ import pytest
 import clearwell
 from clearwell.cli.main import main
 from clearwell.ledger.rejections import STATEMENTS, RejectionCode
-from clearwell.settings import Settings
+from clearwell.settings import CATALOG_URL, Settings
 from clearwell.simulation.incidents import FAULT_KINDS, INCIDENT_KINDS
 from clearwell.simulation.truth import FAULT_SCHEMA
 
@@ -248,8 +248,9 @@ def test_every_module_of_the_architecture_exists() -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    """docs/guides/ingest.md has a row for each key of clearwell.yaml, and for no other."""
+    """docs/guides/ingest.md has a row for each key of clearwell.yaml, and for no other; and it names the variables."""
     text = (DOCS / "guides" / "ingest.md").read_text(encoding="utf-8").split("## Settings", 1)[1]
+    assert {f"`{CATALOG_URL}`", "`CLEARWELL_PROJECT`"} <= set(text.split())
     assert set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)) == set(Settings.model_fields)
 
 

@@ -127,7 +127,7 @@ def _copied(
     The secrets come after the catalog: whatever an event of its log needs was durable before that event.
     """
     state = folder / next_state(former)
-    copy_database(workspace.catalog_path, state / CATALOG)
+    workspace.catalog.copy(state / CATALOG)
     log = _log_of(state / CATALOG, workspace.log_folder)
     _require_continued(folder, former, log)
     log_folder(folder).mkdir(exist_ok=True, mode=0o700)

@@ -74,8 +74,8 @@ def _erase_quarantined(workspace: Workspace, subject: str, now: str) -> int:
     with catalog.read() as connection:
         settled = quarantine.is_settled(connection)
     if not settled:
-        if reason := catalog.settle(anew=True):
-            message = f"records in quarantine are erased, but {catalog.path.name} may still hold them ({reason})"
+        if reason := catalog.settle():
+            message = f"records in quarantine are erased, but the catalog may still hold them ({reason})"
             raise StorageError("erasure_incomplete", f"{message}: try again")
         with catalog.write() as connection:
             quarantine.mark_settled(connection)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from clearwell.application.backups import (
     CATALOG,
     SECRETS,
@@ -21,7 +23,10 @@ from clearwell.application.backups import (
     read_backup,
     text_files,
 )
-from clearwell.catalog.database import Database
+from clearwell.application.pairing import LEDGER_ID, folder_id, new_ledger_id, write_folder_id
+from clearwell.application.workspace import address_of
+from clearwell.catalog.copying import reading_copy
+from clearwell.catalog.database import Database, known_ledger
 from clearwell.catalog.lease import clear_lease
 from clearwell.errors import StorageError, UsageError
 from clearwell.log.copying import (
@@ -53,9 +58,12 @@ class Restored:
     data_folder: Path
 
 
-def restore(source: Path, folder: Path, report: Progress = lambda _bytes, _share: None) -> Restored:
+def restore(
+    source: Path, folder: Path, report: Progress = lambda _bytes, _share: None, catalog_url: str = ""
+) -> Restored:
     """Make `folder` the project whose backup is in `source`, with its ledger; projections are made when first needed.
 
+    With `catalog_url` (`settings.catalog_url`) its catalog comes into that schema of PostgreSQL, which must be empty.
     Nothing counts before all of it is there, so an interrupted run can be repeated. Raises UsageError when `source`
     has no backup or `folder` has other content, StorageError when the backup is damaged, with every file that is, or
     when a file cannot be written.
@@ -67,12 +75,12 @@ def restore(source: Path, folder: Path, report: Progress = lambda _bytes, _share
             backup = read_backup(source)
             if backup is None:
                 raise UsageError("backup_not_found", f"expected a backup in {source}, found none that was finished")
-            return _restored(source, backup, folder.resolve(), report)
+            return _restored(source, backup, folder.resolve(), report, address_of(catalog_url))
     except OSError as error:
         raise StorageError("restore_not_writable", f"the project cannot be written: {error}") from error
 
 
-def _restored(source: Path, backup: Backup, folder: Path, report: Progress) -> Restored:
+def _restored(source: Path, backup: Backup, folder: Path, report: Progress, address: URL | None) -> Restored:
     state = backup.state_folder(source)
     _require_sound(state, backup)
     has_own_texts = (folder / FILE_NAME).exists()
@@ -87,12 +95,18 @@ def _restored(source: Path, backup: Backup, folder: Path, report: Progress) -> R
     make_folder(beside, 0o700)
     with locked(beside, alone=True) as lock:
         _require_empty(data)
-        _clear(beside, lock)
+        unfinished = folder_id(beside)
+        if address is not None:
+            _require_free(address, unfinished)
+        _clear(beside, {lock, beside / LEDGER_ID} if address is not None else {lock})
         try:
             _fill(source, backup, beside, report)
         except Exception:
-            shutil.rmtree(beside, ignore_errors=True)
+            if unfinished is None:
+                shutil.rmtree(beside, ignore_errors=True)
             raise
+        if address is not None:
+            _move_catalog(beside, address, unfinished or new_ledger_id())
         if not has_own_texts:
             _write_texts(state, backup, folder)
         lock.unlink()
@@ -138,13 +152,35 @@ def _require_empty(data: Path) -> None:
         raise UsageError("restore_not_empty", message)
 
 
-def _clear(beside: Path, lock: Path) -> None:
-    """Remove the rest of a restoring that was interrupted."""
+def _clear(beside: Path, kept: set[Path]) -> None:
+    """Remove the rest of a restoring that was interrupted, but for the id that a catalog may have got from it."""
     for path in beside.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path != lock:
+        elif path not in kept:
             path.unlink()
+
+
+def _require_free(address: URL, unfinished: str | None) -> None:
+    """Raise UsageError when a schema of PostgreSQL has the catalog of a ledger other than the unfinished one."""
+    found = known_ledger(address)
+    if found not in (None, unfinished):
+        message = f"expected no catalog where CLEARWELL_CATALOG_URL says, found that of ledger {found}"
+        raise UsageError("restore_not_empty", f"{message}: name another schema")
+
+
+def _move_catalog(data: Path, address: URL, ledger: str) -> None:
+    """Bring the catalog of a data folder into PostgreSQL, all at once, and make the two one ledger."""
+    write_folder_id(data, ledger)
+    catalog = Database(address)
+    try:
+        with reading_copy(data / CATALOG) as source:
+            catalog.fill(source, ledger)
+    finally:
+        catalog.close()
+    for path in data.glob(f"{CATALOG}*"):
+        path.unlink()
+    sync_names(data)
 
 
 def _fill(source: Path, backup: Backup, data: Path, report: Progress) -> None:

@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 
+from clearwell.application import pairing
 from clearwell.catalog import expectations, manifest, models
-from clearwell.catalog.database import Database
+from clearwell.catalog.database import Database, known_ledger
 from clearwell.catalog.expectations import LearnedSubdivision, LearnedWindow
 from clearwell.catalog.keys import SubjectKeys
 from clearwell.catalog.models import ModelPeriod
@@ -93,6 +94,7 @@ class Workspace:
     """An open project. `clock` gives the present instant; `say` takes notices for the user.
 
     `engine` makes what runs metrics: by name or address, over the log at a cut, on a connection or on its own.
+    `catalog_url` is `settings.catalog_url`: empty when the catalog is a file of the data folder.
     """
 
     folder: Path
@@ -100,6 +102,7 @@ class Workspace:
     clock: Callable[[], datetime]
     say: Callable[[str], None] = field(default=lambda _notice: None)
     engine: EngineFactory = field(default=_no_engine)
+    catalog_url: str = field(default="", repr=False)
 
     @cached_property
     def data_folder(self) -> Path:
@@ -119,7 +122,10 @@ class Workspace:
     @property
     def has_ledger(self) -> bool:
         """Whether anything was ever stored. Questions to a new project make no files."""
-        return "catalog" in self.__dict__ or (self.folder / self.settings.data / _CATALOG).exists()
+        data = self.folder / self.settings.data
+        if "catalog" in self.__dict__ or any((data / name).exists() for name in (_CATALOG, pairing.LEDGER_ID)):
+            return True
+        return self._catalog_address is not None and known_ledger(self._catalog_address) is not None
 
     @property
     def log_folder(self) -> Path:
@@ -130,11 +136,6 @@ class Workspace:
     def readers_folder(self) -> Path:
         """Where readers say which files they use (`log.retention`)."""
         return self.data_folder / "readers"
-
-    @property
-    def catalog_path(self) -> Path:
-        """The SQLite file of the catalog."""
-        return self.data_folder / _CATALOG
 
     @property
     def projection_path(self) -> Path:
@@ -150,8 +151,24 @@ class Workspace:
 
     @cached_property
     def catalog(self) -> Database:
-        """The catalog, opened when first needed."""
-        return Database(self.catalog_path)
+        """The catalog, opened when first needed. Raises UsageError when it is not that of the data folder."""
+        path = self.data_folder / _CATALOG
+        if self._catalog_address is None:
+            pairing.require_in_folder(self.data_folder)
+            return Database(path)
+        pairing.require_not_in_folder(path)
+        catalog = Database(self._catalog_address)
+        try:
+            pairing.pair(catalog, self.data_folder)
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    @cached_property
+    def _catalog_address(self) -> URL | None:
+        """Where the catalog is in PostgreSQL; None when it is a file. Raises UsageError for a URL that is none."""
+        return address_of(self.catalog_url)
 
     @cached_property
     def keys(self) -> SubjectKeys:
@@ -293,6 +310,15 @@ def _still_right(connection: Connection, known: LogReader, generation: int) -> b
     return generation >= known.generation and (
         newest is None or manifest.row_hash(connection, newest.number) == newest.hash
     )
+
+
+def address_of(catalog_url: str) -> URL | None:
+    """What `settings.catalog_url` says, taken apart; None when it is empty. Raises UsageError when it is no URL."""
+    if not catalog_url:
+        return None
+    from clearwell.catalog.postgresql import catalog_address  # Most ledgers do not need it.
+
+    return catalog_address(catalog_url)
 
 
 def require_ledger(periods: list[ModelPeriod]) -> None:

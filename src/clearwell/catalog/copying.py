@@ -1,20 +1,22 @@
-"""Copies a database while others use it, and reads such a copy without writing to it."""
+"""Copies a catalog while others use it, also from one database to another, and reads such a copy without writing."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, delete, insert, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
+from clearwell.catalog.tables import metadata
 from clearwell.errors import StorageError
 
+_ROWS_AT_ONCE = 100  # Few, for a record in quarantine can be large.
 _WAIT_SECONDS = 10.0
 _SOURCE_IS_BROKEN = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_BUSY", "SQLITE_LOCKED"}
 
@@ -49,6 +51,37 @@ def _write_copy(original: sqlite3.Connection, target: Path) -> None:
         raise OSError(f"{target}: {error}") from error
     if found != "ok":
         raise sqlite3.DatabaseError(f"it is damaged: {found}")
+
+
+def copy_rows(source: Connection, target: Path, create: Callable[[Connection], None]) -> None:
+    """Write every row of the catalog that `source` reads into one new SQLite file, durably; `create` makes its tables.
+
+    Raises OSError when the target cannot be written.
+    """
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
+    engine = create_engine(f"sqlite:///{target}", poolclass=NullPool)
+    try:
+        with engine.begin() as copy:
+            create(copy)
+            put_rows(source, copy)
+    except DatabaseError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise OSError(f"{target}: {error.orig}") from error
+        raise
+    finally:
+        engine.dispose()
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def put_rows(source: Connection, target: Connection) -> None:
+    """Put every row of the catalog that `source` reads in the place of what the catalog of `target` holds."""
+    for table in reversed(metadata.sorted_tables):
+        target.execute(delete(table))
+    for table in metadata.sorted_tables:
+        pages = source.execute(select(table).execution_options(yield_per=_ROWS_AT_ONCE)).mappings().partitions()
+        for page in pages:
+            target.execute(insert(table), [dict(row) for row in page])
 
 
 @contextmanager

@@ -1,36 +1,27 @@
-"""Opens the catalog's database, brings its tables up to date, and hands out transactions."""
+"""Opens the catalog's database, brings its tables up to date, and hands out transactions.
+
+The catalog is a SQLite file, or a schema of a PostgreSQL database. Which of them it is, is known here and nowhere else,
+but for how what was erased is destroyed (`catalog.quarantine`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Engine,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    create_engine,
-    event,
-    insert,
-    inspect,
-)
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool, PoolProxiedConnection
+from sqlalchemy import URL, Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
 
+from clearwell.catalog.copying import copy_database, copy_rows, put_rows
+from clearwell.catalog.sqlite import SqliteFile
 from clearwell.catalog.tables import metadata
-from clearwell.errors import StorageError
+from clearwell.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from clearwell.catalog.postgresql import PostgresqlSchema
 
 HEAD = "0009"
 """The newest migration; tests/structure proves that it is Alembic's head too."""
-
-BUSY_MILLISECONDS = 10_000
-"""So long a transaction waits for one of another process."""
 
 _VERSION = Table(
     "alembic_version",
@@ -40,122 +31,140 @@ _VERSION = Table(
 )
 """Where Alembic keeps the version of the tables."""
 
+_LEDGER = Table("ledger", MetaData(), Column("id", String(32), primary_key=True))
+"""In PostgreSQL: which ledger it is, whose data folder has the same id. A SQLite file lies in that folder itself."""
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
+Place = Path | URL
+"""Where a catalog is: a SQLite file, or what `postgresql.catalog_address` gives."""
 
-class SqliteFile:
-    """One SQLite file. Reads see committed state only; one write transaction at a time."""
 
-    def __init__(self, path: Path, what: str, pragmas: Sequence[str] = ()) -> None:
-        """The file at `path`, made when it is first used; `what` it is begins the codes of its errors."""
-        self.path = path
-        self._what = what
-        self._engine = _engine(path, pragmas)
-        self._held: PoolProxiedConnection | None = None
+class Database:
+    """One catalog, with the tables of this version."""
 
-    def hold(self) -> None:
-        """Keep the file open until `close`: otherwise SQLite settles its log after each transaction, which is slow."""
-        self._held = self._engine.raw_connection()
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that commits, durably, when the block ends without an exception.
-
-        Raises StorageError when the database refuses, as when its disk is full or another process holds it.
-        """
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DatabaseError as error:
-            raise self._told(error, "not_writable", "written") from error
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection for reading, which takes no write lock. Raises StorageError when it cannot be read."""
-        try:
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                yield connection
-        except DatabaseError as error:
-            raise self._told(error, "unusable", "read") from error
-
-    def _told(self, error: DatabaseError, code: str, act: str) -> Exception:
-        """The error for the caller: what the file or the disk refuses is no mistake in a statement."""
-        if type(error) not in (OperationalError, DatabaseError):
-            return error
-        return StorageError(f"{self._what}_{code}", f"the {self._what} {self.path} cannot be {act}: {error.orig}")
-
-    def settle(self, *, anew: bool = False) -> str:
-        """Bring the write-ahead log into the file and empty it; with `anew`, write the whole file anew before.
-
-        What was overwritten in a transaction is on no page afterwards, and with `anew`, what was deleted neither.
-        Returns why that could not be done, as when another process reads the file: then old pages are still there.
-        """
+    def __init__(self, place: Place) -> None:
+        """Open the catalog at `place`, or create it. Raises StorageError when it cannot be used."""
+        self._store: SqliteFile | PostgresqlSchema
+        self._store = SqliteFile(place, "catalog") if isinstance(place, Path) else _postgresql(place)
         try:
             with self.read() as connection:
-                if anew:
-                    connection.exec_driver_sql("VACUUM")
-                busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
-        except StorageError as error:
-            return error.message
-        return "another process is using it" if busy else ""
+                found = _revision(connection)
+            if found != HEAD:
+                with self.write() as connection:
+                    self._migrate(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Where it is, in words for people."""
+        return self._store.name
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """As `Transactions.write`."""
+        return self._store.write()
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """As `Transactions.read`."""
+        return self._store.read()
+
+    def hold(self) -> None:
+        """Keep it open until `close`, for many small transactions; connections to PostgreSQL are kept in any case."""
+        if isinstance(self._store, SqliteFile):
+            self._store.hold()
+
+    def settle(self) -> str:
+        """Destroy what was erased, as `SqliteFile.settle` with `anew`; in PostgreSQL the erasing did it."""
+        return self._store.settle(anew=True) if isinstance(self._store, SqliteFile) else ""
+
+    def copy(self, target: Path) -> None:
+        """Write the catalog, as it is at one instant, into one new SQLite file, durably. Writers need not stop.
+
+        Raises StorageError when it cannot be read, OSError when the target cannot be written.
+        """
+        if isinstance(self._store, SqliteFile):
+            copy_database(self._store.path, target)
+            return
+        with self._store.snapshot() as connection:
+            names = ", ".join(connection.dialect.identifier_preparer.quote(name) for name in metadata.tables)
+            connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS SHARE MODE")  # Before the instant is chosen.
+            copy_rows(connection, target, _create)
+
+    def fill(self, source: Connection, ledger: str) -> None:
+        """Put every row of another catalog into this one in PostgreSQL, all at once, as that of `ledger`.
+
+        Raises UsageError (`restore_not_empty`) when it has another ledger, and as `write` does.
+        """
+        from clearwell.catalog.postgresql import set_counters
+
+        with self.write() as connection:
+            found = ledger_id(connection)
+            if found not in (None, ledger):
+                message = f"expected no ledger in the catalog {self.name}, found ledger {found}"
+                raise UsageError("restore_not_empty", f"{message}: name another schema")
+            put_rows(source, connection)
+            set_counters(connection, metadata.sorted_tables)
+            set_ledger_id(connection, ledger)
 
     def close(self) -> None:
         """Release the connections."""
-        if self._held is not None:
-            self._held.close()
-        self._engine.dispose()
+        self._store.close()
+
+    def _migrate(self, connection: Connection) -> None:
+        found = _revision(connection)
+        if found == HEAD:
+            return
+        if found is not None and found > HEAD:
+            raise StorageError(
+                "catalog_too_new",
+                f"the catalog has version {found}, this Clearwell knows up to {HEAD}: upgrade Clearwell",
+            )
+        others = [] if found is not None else inspect(connection).get_table_names()
+        if found is None and not isinstance(self._store, SqliteFile):
+            if others:
+                message = f"expected an empty schema for a new catalog ({self.name}), found a table {others[0]} in it"
+                raise StorageError("catalog_schema_taken", message)
+            self._store.make_schema(connection)
+            _LEDGER.create(connection, checkfirst=False)
+        if found is None and not others:
+            _create(connection)
+            return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
-class Database(SqliteFile):
-    """One catalog, with the tables of this version."""
-
-    def __init__(self, path: Path) -> None:
-        """Open, or create, the SQLite file at `path`. Raises StorageError when it cannot be used."""
-        super().__init__(path, "catalog")
-        with self.read() as connection:
-            found = _revision(connection)
-        if found != HEAD:
-            with self.write() as connection:
-                _migrate(connection)
+def known_ledger(place: URL) -> str | None:
+    """Which ledger's catalog a schema has, if any; makes nothing. Raises StorageError when it cannot be asked."""
+    schema = _postgresql(place)
+    try:
+        with schema.read() as connection:
+            return ledger_id(connection) if _revision(connection) is not None else None
+    finally:
+        schema.close()
 
 
-def _engine(path: Path, pragmas: Sequence[str]) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        wait = f"busy_timeout={BUSY_MILLISECONDS}"
-        for pragma in (wait, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+def ledger_id(connection: Connection) -> str | None:
+    """Which ledger a catalog in PostgreSQL is of; None before anybody said."""
+    return connection.execute(select(_LEDGER.c.id)).scalar_one_or_none()
 
 
-def _migrate(connection: Connection) -> None:
-    found = _revision(connection)
-    if found == HEAD:
-        return
-    if found is not None and found > HEAD:
-        raise StorageError(
-            "catalog_too_new",
-            f"the catalog has version {found}, this Clearwell knows up to {HEAD}: upgrade Clearwell",
-        )
-    if found is None and not inspect(connection).get_table_names():
-        _create(connection)
-        return
-    from alembic import command
-    from alembic.config import Config
+def set_ledger_id(connection: Connection, value: str) -> None:
+    """Say which ledger a catalog in PostgreSQL is of."""
+    connection.execute(_LEDGER.delete())
+    connection.execute(insert(_LEDGER), [{"id": value}])
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+
+def _postgresql(place: URL) -> PostgresqlSchema:
+    from clearwell.catalog.postgresql import PostgresqlSchema  # Most ledgers do not need it.
+
+    return PostgresqlSchema(place, "catalog")
 
 
 def _create(connection: Connection) -> None:
@@ -165,8 +174,13 @@ def _create(connection: Connection) -> None:
     connection.execute(insert(_VERSION), [{"version_num": HEAD}])
 
 
+_FINDS_VERSION = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE name = 'alembic_version'",
+    "postgresql": "SELECT name FROM to_regclass('alembic_version') AS name WHERE name IS NOT NULL",
+}
+
+
 def _revision(connection: Connection) -> str | None:
-    names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").all()
-    if not names:
+    if not connection.exec_driver_sql(_FINDS_VERSION[connection.dialect.name]).all():
         return None
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return connection.execute(select(_VERSION.c.version_num)).scalar_one_or_none()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from clearwell.catalog.database import SqliteFile
+from clearwell.catalog.sqlite import SqliteFile
 from clearwell.errors import StorageError
 from clearwell.values.encrypted import KEY_BYTES, SubjectKey, Unreadable
 

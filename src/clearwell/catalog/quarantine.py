@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from clearwell.catalog.tables import quarantine
 
@@ -27,6 +26,18 @@ _UNSETTLED = 1
 """The catalog's `user_version` while pages may still hold the text of erased records."""
 
 _ROWS_AT_ONCE = 500
+
+
+_TOLD = ("code", "field", "expected", "found")
+_KEEPS_REASON = (quarantine.c.code == bindparam("new_code")) | (quarantine.c.state == ERASED)
+_SEEN_AGAIN = (
+    update(quarantine)
+    .where(quarantine.c.fingerprint == bindparam("new_fingerprint"))
+    .values(
+        {name: case((_KEEPS_REASON, quarantine.c[name]), else_=bindparam(f"new_{name}")) for name in _TOLD}
+        | {"last_seen_at": bindparam("new_last_seen_at"), "seen_count": quarantine.c.seen_count + 1}
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -64,20 +75,22 @@ def put_aside(connection: Connection, refused: Iterable[tuple[Reason, bytes]], s
     page = list(islice(rows, _ROWS_AT_ONCE))
     if not page:
         return
-    statement = insert_or_update(quarantine)
-    same = (quarantine.c.code == statement.excluded.code) | (quarantine.c.state == ERASED)
-    reason = {
-        name: case((same, quarantine.c[name]), else_=statement.excluded[name])
-        for name in ("code", "field", "expected", "found")
-    }
-    again = {
-        **reason,
-        "last_seen_at": statement.excluded.last_seen_at,
-        "seen_count": quarantine.c.seen_count + 1,
-    }
-    keep = statement.on_conflict_do_update(index_elements=["fingerprint"], set_=again)
+    number: int = connection.execute(select(func.coalesce(func.max(quarantine.c.number), 0))).scalar_one()
     while page:
-        connection.execute(keep, page)
+        known = quarantine.c.fingerprint.in_([row["fingerprint"] for row in page])
+        seen = set(connection.execute(select(quarantine.c.fingerprint).where(known)).scalars())
+        new, again = list[dict[str, Any]](), list[dict[str, Any]]()
+        for row in page:
+            if row["fingerprint"] in seen:
+                again.append({f"new_{name}": row[name] for name in ("fingerprint", *_TOLD, "last_seen_at")})
+                continue
+            seen.add(row["fingerprint"])
+            number += 1
+            new.append({**row, "number": number})
+        if new:
+            connection.execute(insert(quarantine), new)
+        if again:
+            connection.execute(_SEEN_AGAIN, again)
         page = list(islice(rows, _ROWS_AT_ONCE))
 
 
@@ -126,9 +139,14 @@ def quarantined(
 
 def not_erased(connection: Connection) -> Iterator[QuarantinedRecord]:
     """Every record that still says something, in order of number, few of them in memory at a time."""
-    statement = select(quarantine).where(quarantine.c.state != ERASED).order_by(quarantine.c.number)
-    for row in connection.execute(statement).yield_per(_READ_AT_ONCE).mappings():
-        yield _record(row)
+    after = 0
+    while True:
+        statement = select(quarantine).where(quarantine.c.state != ERASED, quarantine.c.number > after)
+        page = connection.execute(statement.order_by(quarantine.c.number).limit(_READ_AT_ONCE)).mappings().all()
+        if not page:
+            return
+        yield from map(_record, page)
+        after = page[-1]["number"]
 
 
 def mark_replayed(connection: Connection, numbers: Sequence[int], seen_at: str) -> None:
@@ -143,7 +161,9 @@ def mark_replayed(connection: Connection, numbers: Sequence[int], seen_at: str) 
 
 def erase(connection: Connection, numbers: Sequence[int], seen_at: str) -> None:
     """Put a note in the place of what these records said. Until `mark_settled`, old pages may still hold it."""
-    connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    in_file = connection.dialect.name == "sqlite"
+    if in_file:
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
     for start in range(0, len(numbers), 500):
         connection.execute(
             update(quarantine)
@@ -157,18 +177,24 @@ def erase(connection: Connection, numbers: Sequence[int], seen_at: str) -> None:
                 last_seen_at=seen_at,
             )
         )
-    if numbers:
+    if numbers and in_file:
         connection.exec_driver_sql(f"PRAGMA user_version = {_UNSETTLED}")
+    elif numbers:
+        from clearwell.catalog.postgresql import write_anew  # Most ledgers do not need it.
+
+        write_anew(connection, quarantine.c.record)
 
 
 def is_settled(connection: Connection) -> bool:
-    """Whether no page of the file holds the text of an erased record."""
+    """Whether no page of the database holds the text of an erased record."""
+    if connection.dialect.name != "sqlite":
+        return True
     version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     return version != _UNSETTLED
 
 
 def mark_settled(connection: Connection) -> None:
-    """Say that the file was written anew since records were erased."""
+    """Say that the SQLite file was written anew since records were erased."""
     connection.exec_driver_sql("PRAGMA user_version = 0")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from clearwell.catalog.tables import evaluation_comparisons, evaluations, scores
 
@@ -43,7 +43,8 @@ def add(connection: Connection, evaluated: Iterable[tuple[Evaluation, Sequence[M
         if connection.execute(found).first() is not None:
             continue
         row = {name: value for name, value in evaluation.__dict__.items() if name != "comparisons"}
-        number = connection.execute(insert(evaluations).returning(evaluations.c.number), row).scalar()
+        number = (connection.execute(select(func.max(evaluations.c.number))).scalar_one() or 0) + 1
+        connection.execute(insert(evaluations), [{**row, "number": number}])
         if evaluation.comparisons is not None:
             used = {"evaluation": number, "comparisons": json.dumps(evaluation.comparisons)}
             connection.execute(insert(evaluation_comparisons), used)

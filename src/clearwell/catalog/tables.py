@@ -1,4 +1,7 @@
-"""The tables of the catalog. Instants are ISO 8601 text in UTC, so that every database keeps the microseconds."""
+"""The tables of the catalog. Instants are ISO 8601 text in UTC, so that every database keeps the microseconds.
+
+A number that must have no gaps is given by who writes the row, within the transaction.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,7 @@ model_files = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("fingerprint", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
     Column("code", String(64), nullable=False),
@@ -217,7 +220,7 @@ comparison_differences = Table(
 evaluations = Table(
     "evaluations",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("period_kind", String(8), nullable=False),
     Column("period", String(16), nullable=False),
     Column("effective_at", String(32), nullable=False),
@@ -242,7 +245,7 @@ An evaluation that was kept before they were remembered has no row.
 scores = Table(
     "scores",
     metadata,
-    Column("evaluation", Integer, ForeignKey("evaluations.number"), primary_key=True),
+    Column("evaluation", Integer, ForeignKey("evaluations.number"), primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("node", String(16), nullable=False),
     Column("name", Text, nullable=False),

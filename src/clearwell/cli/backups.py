@@ -54,10 +54,10 @@ def restore(
 
     Where FOLDER has a clearwell.yaml, its own texts stay, and only the data folder that it names is restored.
     """
-    from clearwell.application import restoring
+    from clearwell import bootstrap
 
     with meter("bytes", 1.0) as shown:
-        restored = restoring.restore(backup_folder, folder, shown.advance)
+        restored = bootstrap.restore(backup_folder, folder, shown.advance)
     if not as_json:
         typer.echo(f"Restored the backup of {restored.made_at} into {restored.data_folder}.")
     proof.verify(folder, as_json)

@@ -164,8 +164,9 @@ def test_the_lease_is_not_restored(filled: Ledger, kept: Path, tmp_path: Path, c
         again = restored(filled, kept, tmp_path / "again")
         assert again.ingest(creation(id="evt_9")).accepted == 1
         lease.renew()
-    with closing(sqlite3.connect(again.data / "catalog.sqlite")) as connection:
-        assert connection.execute("SELECT fencing_number FROM writer_lease").fetchone()[0] > lease.fencing_number
+    with again.catalog() as connection:
+        number: int = connection.exec_driver_sql("SELECT fencing_number FROM writer_lease").scalar_one()
+    assert number > lease.fencing_number
 
 
 def test_an_own_project_keeps_its_texts(filled: Ledger, kept: Path, tmp_path: Path) -> None:
@@ -376,8 +377,8 @@ def test_a_damaged_segment_stops_a_backup(filled: Ledger, kept: Path, tmp_path: 
 
 def test_a_damaged_manifest_stops_a_backup(filled: Ledger, kept: Path) -> None:
     """A chain that is broken, and a catalog that SQLite finds damaged, do not become a backup."""
-    with closing(sqlite3.connect(filled.data / "catalog.sqlite")) as connection, connection:
-        connection.execute("UPDATE segments SET entry_count = 9 WHERE number = 2")
+    with filled.catalog() as connection:
+        connection.exec_driver_sql("UPDATE segments SET entry_count = 9 WHERE number = 2")
     error = refused(DataError, lambda: back_up(filled, kept))
     assert (error.code, error.details) == ("manifest_damaged", ("manifest row 2: manifest_row_changed",))
     assert [path.name for path in kept.iterdir()] == ["lock"]
@@ -504,8 +505,8 @@ def test_a_later_format_is_refused(filled: Ledger, kept: Path, tmp_path: Path) -
 
 def test_a_fault_that_was_backed_up_is_told_by_verify(filled: Ledger, kept: Path, tmp_path: Path) -> None:
     """What hashes cannot see, as a model text that was changed before the backup, the proof after restoring does."""
-    with closing(sqlite3.connect(filled.data / "catalog.sqlite")) as connection, connection:
-        connection.execute("UPDATE flow_texts SET text = text || '# '")
+    with filled.catalog() as connection:
+        connection.exec_driver_sql("UPDATE flow_texts SET text = text || '# '")
     back_up(filled, kept)
     restoring.restore(kept, tmp_path / "again")
     with type(filled)(tmp_path / "again", filled.clock).open() as workspace:

@@ -19,6 +19,7 @@ import pytest
 
 from clearwell.application import backing_up, compacting, restoring
 from clearwell.catalog import copying
+from clearwell.catalog.database import Database
 from clearwell.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -215,8 +216,8 @@ def test_a_compaction_meanwhile(
 
         return both
 
-    name, before = [("copy_database", True), ("copy_database", False), ("copy_file", False)][step]
-    monkeypatch.setattr(backing_up, name, with_compaction(getattr(backing_up, name), before=before))
+    where, before = [((Database, "copy"), True), ((Database, "copy"), False), ((backing_up, "copy_file"), False)][step]
+    monkeypatch.setattr(*where, with_compaction(getattr(*where), before=before))
     kept = tmp_path / "kept"
     made = back_up(filled, kept)
     assert (made.events, made.copied) == (3, 1 if before else 3)
@@ -246,7 +247,7 @@ def test_backups_while_a_writer_is_at_work(ledger: Ledger, creation: Make, tmp_p
     """Each backup that is taken while another process ingests and compacts is a beginning of its log, and is right."""
     ledger.ingest(creation())
     kept, stop = tmp_path / "kept", tmp_path / "stop"
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(ledger.folder), str(stop)])
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(ledger.folder), str(stop)], env=ledger.environment)
     taken: dict[int, Ledger] = {}
     try:
         while len(taken) < 6 and writer.poll() is None:
@@ -285,7 +286,11 @@ def test_a_full_disk_under_the_catalog(filled: Ledger, tmp_path: Path) -> None:
     )
     # No file may grow beyond 64 KiB there: the catalog is larger.
     done = subprocess.run(
-        [sys.executable, "-c", script, str(kept), str(filled.folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, str(kept), str(filled.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=filled.environment,
     )
     assert (done.returncode, "[backup_not_writable]" in done.stderr) == (3, True), done.stderr
     assert sorted(path.name for path in kept.iterdir()) == ["backup.json", "lock", "log", "state-00000001"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +67,7 @@ def test_a_log_that_grew_agrees_with_its_checkpoints(filled: Ledger, creation: M
     assert codes(filled, later) == codes(filled, kept) == set()
 
 
+@pytest.mark.catalog_file
 def test_a_truncated_log_is_convicted(filled: Ledger, creation: Make) -> None:
     """A log whose newest events were cut off, with every trace of them, is shorter than the checkpoint."""
     before = filled.folder / "before"
@@ -102,8 +101,8 @@ def test_a_rewritten_log_is_convicted(filled: Ledger, new_ledger: NewLedger, cre
 def test_seals_made_anew_are_convicted(filled: Ledger) -> None:
     """The same events under other seals contradict the checkpoint's own lines."""
     kept = issued(filled)
-    with closing(sqlite3.connect(filled.data / "catalog.sqlite")) as connection, connection:
-        connection.execute("DELETE FROM seals")
+    with filled.catalog() as connection:
+        connection.exec_driver_sql("DELETE FROM seals")
     assert codes(filled, kept) == {"checkpoint_contradicted"}
     filled.clock.advance(days=1)
     with filled.open() as workspace:

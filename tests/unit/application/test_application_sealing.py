@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +32,9 @@ def naive_root(leaves: list[bytes]) -> bytes:
 
 def catalog(ledger: Ledger, *statements: str) -> list[Any]:
     """Look into the catalog, or change it, behind the product's back."""
-    with closing(sqlite3.connect(ledger.data / "catalog.sqlite")) as connection, connection:
-        return [connection.execute(statement).fetchall() for statement in statements]
+    with ledger.catalog() as connection:
+        done = [connection.exec_driver_sql(statement) for statement in statements]
+        return [[tuple(row) for row in result] if result.returns_rows else [] for result in done]
 
 
 def sealed(ledger: Ledger) -> Seal:

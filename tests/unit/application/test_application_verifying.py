@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 import pytest
+from sqlalchemy import text
 
 from clearwell.application import modelling
 from clearwell.errors import ClearwellError
@@ -44,23 +44,22 @@ def segment(ledger: Ledger, number: int) -> Path:
 
 def catalog(ledger: Ledger, *statements: str) -> None:
     """Change the catalog behind the product's back."""
-    with closing(sqlite3.connect(ledger.data / "catalog.sqlite")) as connection, connection:
+    with ledger.catalog() as connection:
         for statement in statements:
-            connection.execute(statement)
+            connection.exec_driver_sql(statement)
 
 
 def reseal(ledger: Ledger, number: int, **changes: Any) -> None:
     """Change a manifest row and give it, and all that follow, fitting hashes: what a clever forger would do."""
-    with closing(sqlite3.connect(ledger.data / "catalog.sqlite")) as connection, connection:
-        connection.row_factory = sqlite3.Row
-        found = connection.execute("SELECT * FROM segments ORDER BY number")
+    with ledger.catalog() as connection:
+        found = connection.execute(text("SELECT * FROM segments ORDER BY number")).mappings()
         rows = [Segment(**{**dict(row), "imported": bool(row["imported"])}) for row in found]
         link = rows[number - 2].hash if number > 1 else rows[0].previous_hash
         for row in rows[number - 1 :]:
             content = {**asdict(row), **(changes if row.number == number else {}), "previous_hash": link}
             sealed = Segment(**content).sealed()
             names = ", ".join(f"{name} = :{name}" for name in asdict(sealed))
-            connection.execute(f"UPDATE segments SET {names} WHERE number = {row.number}", asdict(sealed))
+            connection.execute(text(f"UPDATE segments SET {names} WHERE number = {row.number}"), asdict(sealed))
             link = sealed.hash
 
 

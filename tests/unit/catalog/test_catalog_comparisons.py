@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import Connection, func, select
 
+import catalogs
 from clearwell.catalog import comparisons
 from clearwell.catalog.comparisons import ComparisonReplacedError, MissingMoney
 from clearwell.catalog.database import Database
@@ -55,7 +56,7 @@ def usd(money: int) -> str:
 
 def test_the_newest_whole_run_of_each_source_counts(tmp_path: Path) -> None:
     """At a cut: not a later run, not one of another period, and not one that is not whole."""
-    catalog = Database(tmp_path / "catalog.sqlite")
+    catalog = Database(catalogs.place(tmp_path))
     big = 10**30
     kept(catalog, missing_money=usd(1))
     kept(catalog, missing_money=usd(big))
@@ -78,7 +79,7 @@ def test_the_newest_whole_run_of_each_source_counts(tmp_path: Path) -> None:
 
 def test_differences_are_read_by_pages(tmp_path: Path) -> None:
     """In order, all of them or the first, whatever the page holds; a run that is dropped leaves none."""
-    catalog = Database(tmp_path / "catalog.sqlite")
+    catalog = Database(catalogs.place(tmp_path))
     number, other = kept(catalog, complete=False), kept(catalog, source="payouts", complete=False)
     empty = dict.fromkeys(("amount", "currency", "occurred_at", "sequence", "event_amount", "event_currency"))
     rows = [{"place": place, "kind": "missing", "id": f"evt_{place}", **empty} for place in range(1, 8)]
@@ -100,7 +101,7 @@ def test_differences_are_read_by_pages(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_goes_with_the_next_of_its_source(tmp_path: Path) -> None:
     """It is never seen; the next run of the same source clears it, one of another source leaves it."""
-    catalog = Database(tmp_path / "catalog.sqlite")
+    catalog = Database(catalogs.place(tmp_path))
     killed = kept(catalog, missing_money=usd(5), complete=False)
     empty = dict.fromkeys(("amount", "currency", "occurred_at", "sequence", "event_amount", "event_currency"))
     row = {"place": 1, "kind": "missing", "id": "evt_1", **empty}

@@ -56,7 +56,7 @@ def test_a_paused_writer_cannot_commit(ledger: Ledger, creation: Make) -> None:
     ledger.ingest(creation())
     events = ledger.write(json.dumps(creation(id="paused")).encode(), "paused.ndjson")
     arguments = [sys.executable, "-c", PAUSED, str(ledger.folder), str(events), ledger.clock.now.isoformat()]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as first:
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ledger.environment) as first:
         _, status = os.waitpid(first.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
         with pytest.raises(StorageError) as caught:

@@ -129,7 +129,7 @@ def test_a_reader_of_old_pages_holds_the_erasure_up(
 ) -> None:
     """While somebody reads, the log may keep the key: that is said, and the same call does the rest later."""
     key = keys.for_subjects(["cus_1"], NOW)["cus_1"]
-    monkeypatch.setattr("clearwell.catalog.database.BUSY_MILLISECONDS", 10)
+    monkeypatch.setattr("clearwell.catalog.transactions.BUSY_MILLISECONDS", 10)
     with closing(SubjectKeys(path, os.urandom)) as other:
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
             reader.execute("BEGIN")

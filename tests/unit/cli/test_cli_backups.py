@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +55,8 @@ def test_for_programs(filled: Ledger, tmp_path: Path, capsys: Capture) -> None:
 
 def test_faults_of_what_was_restored(filled: Ledger, tmp_path: Path, capsys: Capture) -> None:
     """A fault that was in the ledger already ends `restore` with exit code 1."""
-    with closing(sqlite3.connect(filled.data / "catalog.sqlite")) as connection, connection:
-        connection.execute("UPDATE flow_texts SET text = text || '# '")
+    with filled.catalog() as connection:
+        connection.exec_driver_sql("UPDATE flow_texts SET text = text || '# '")
     assert main(["backup", str(tmp_path / "kept"), "-p", str(filled.folder)]) == 0
     assert main(["restore", str(tmp_path / "kept"), str(tmp_path / "again")]) == 1
     assert "model_changed" in "".join(capsys.readouterr())

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import catalogs
 from clearwell.application import questions
 from clearwell.cli.main import app, main
 
@@ -630,7 +631,8 @@ def test_a_project_may_have_any_name(run: Run, tmp_path: Path, name: str) -> Non
 
 def _process(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clearwell", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = catalogs.environment(folder, folder / "data")
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_the_program_runs(shop: Path) -> None:

@@ -51,7 +51,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "quarantine",
-        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("fingerprint", sa.String(64), nullable=False, unique=True),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("code", sa.String(64), nullable=False),

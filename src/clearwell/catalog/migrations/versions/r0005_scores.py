@@ -15,7 +15,7 @@ def upgrade() -> None:
     """Create the tables of evaluations and their scores."""
     op.create_table(
         "evaluations",
-        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("period_kind", sa.String(8), nullable=False),
         sa.Column("period", sa.String(16), nullable=False),
         sa.Column("effective_at", sa.String(32), nullable=False),
@@ -26,7 +26,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "scores",
-        sa.Column("evaluation", sa.Integer, sa.ForeignKey("evaluations.number"), primary_key=True),
+        sa.Column("evaluation", sa.Integer, sa.ForeignKey("evaluations.number"), primary_key=True, autoincrement=False),
         sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("node", sa.String(16), nullable=False),
         sa.Column("name", sa.Text, nullable=False),
