@@ -127,7 +127,7 @@ def _fold_by_effective_time(sound: Any) -> Any:
 
 
 def _all_fresh(_sound: Any) -> Any:
-    return lambda events, *_: Deduplicated(events.with_columns(identity_hash()), 0, no_rejections())
+    return lambda events, *_: Deduplicated(events.with_columns(identity_hash()), events["position"].clear(), no_rejections())
 
 
 def _conflicts_unseen(sound: Any) -> Any:

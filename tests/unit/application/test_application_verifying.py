@@ -204,7 +204,7 @@ def test_an_event_that_is_there_twice_is_named(filled: Ledger, creation: Make, m
     """When deduplication failed, the log itself shows which identity it holds twice."""
 
     def blind(events: pl.DataFrame, *_: object) -> Deduplicated:
-        return Deduplicated(events.with_columns(identity_hash()), 0, no_rejections())
+        return Deduplicated(events.with_columns(identity_hash()), events["position"].clear(), no_rejections())
 
     with monkeypatch.context() as patch:
         patch.setattr(door, "deduplicate", blind)
