@@ -15,7 +15,12 @@ FAULTS = ("reset", "lost", "cut", "busy", "away", "gateway", "full", "under way"
 """`lost` and `cut` come after the events were taken in; the others before."""
 
 _STATUSES = {"busy": 429, "away": 503, "full": 507, "under way": 409}
-_CODES = {"busy": "too_many_waiting", "away": "writer_busy", "full": "log_not_writable", "under way": "request_under_way"}
+_CODES = {
+    "busy": "too_many_waiting",
+    "away": "writer_busy",
+    "full": "log_not_writable",
+    "under way": "request_under_way",
+}
 
 
 def event(number: int, **changes: Any) -> dict[str, Any]:

@@ -25,7 +25,9 @@ def made(**changes: Any) -> Event:
 def test_an_event_is_exact_json() -> None:
     """Instants are in UTC to the microsecond, and large amounts keep every digit."""
     at = datetime(2026, 1, 2, 4, 4, 5, tzinfo=timezone(timedelta(hours=1)))
-    (line,) = as_lines(made(effective_at=at, amounts={"gross": Money(9_007_199_254_740_993, "USD")}, producer="charges"))
+    (line,) = as_lines(
+        made(effective_at=at, amounts={"gross": Money(9_007_199_254_740_993, "USD")}, producer="charges")
+    )
     assert json.loads(line) == {
         "type": "charge.creation",
         "id": "evt_1",

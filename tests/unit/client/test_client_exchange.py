@@ -16,10 +16,14 @@ from faulty_service import FAULTS, FaultyService, Moments, event
 
 def client_of(service: FaultyService, moments: Moments, **options: Any) -> Client:
     means = Means(moments.clock, moments.sleep, lambda: 1.0)
-    return Client("http://service", "cw_key", options=ClientOptions(**options), transport=service.transport, means=means)
+    return Client(
+        "http://service", "cw_key", options=ClientOptions(**options), transport=service.transport, means=means
+    )
 
 
-def published(faults: Iterable[str | None], *events: dict[str, Any], **options: Any) -> tuple[Any, FaultyService, Moments]:
+def published(
+    faults: Iterable[str | None], *events: dict[str, Any], **options: Any
+) -> tuple[Any, FaultyService, Moments]:
     service, moments = FaultyService(faults), Moments()
     with client_of(service, moments, **options) as client:
         return client.publish(events), service, moments
@@ -65,7 +69,8 @@ def test_a_deadline_ends_it_with_the_last_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "branch"), [(400, UsageError), (401, AccessError), (404, UsageError), (413, UsageError), (422, DataError)]
+    ("status", "branch"),
+    [(400, UsageError), (401, AccessError), (404, UsageError), (413, UsageError), (422, DataError)],
 )
 def test_what_would_be_the_same_again_raises(status: int, branch: type[ClearwellError]) -> None:
     """A refused request is made once, and raises the service's code."""

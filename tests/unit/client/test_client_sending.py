@@ -41,7 +41,9 @@ class InThreads:
 def made(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Makes a client of either kind, whose pauses take no time."""
 
-    def make(service: FaultyService, moments: Moments, on_refused: Any = None, spool: Any = None, **options: Any) -> Any:
+    def make(
+        service: FaultyService, moments: Moments, on_refused: Any = None, spool: Any = None, **options: Any
+    ) -> Any:
         is_thread = request.param == "thread"
         means = Means(moments.clock, moments.sleep if is_thread else moments.sleep_in_loop, lambda: 1.0)
         kind: Any = InThreads if is_thread else AsyncClient
