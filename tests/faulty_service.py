@@ -1,4 +1,4 @@
-"""A service that fails as it is told to, for a client's tests: it takes events in, and loses connections and answers."""
+"""A service that fails as it is told to, for a client's tests: it loses connections, and answers."""
 
 from __future__ import annotations
 

@@ -158,8 +158,7 @@ class AsyncClient:
             try:
                 step = await self._next(steps, came)
             except Exception as error:  # Of ours: nobody would see it in a task.
-                self._sending.error = StorageError("sender_failed", f"the client made a mistake: {error!r}")
-                self._sending.halted = True
+                self._sending.halt(StorageError("sender_failed", f"the client made a mistake: {error!r}"))
                 steps = self._sending.steps()
                 step = Idle(None)
             async with self._settled:

@@ -185,8 +185,7 @@ class Client:
             try:
                 step = steps.send(came)
             except Exception as error:  # Of ours: nobody would see it in a thread.
-                self._sending.error = StorageError("sender_failed", f"the client made a mistake: {error!r}")
-                self._sending.halted = True
+                self._sending.halt(StorageError("sender_failed", f"the client made a mistake: {error!r}"))
                 steps = self._sending.steps()
                 came = None
                 continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,8 @@ from clearwell.errors import UsageError
 from clearwell.values.instants import format_instant
 
 _CURRENCY = re.compile(r"[A-Z][A-Z0-9]{2,11}")
+_INSTANT = "a datetime with an offset from UTC"
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Money:
 
     def __post_init__(self) -> None:
         """Check both."""
-        _whole(self.amount_minor, "an amount")
-        _check_currency(self.currency, "the currency of an amount")
+        _check(self.amount_minor, _is_whole, "an amount", "a whole number of minor units")
+        _check(self.currency, _is_currency, "the currency of an amount", "a currency code such as USD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +58,27 @@ class Event:
 
     def __post_init__(self) -> None:
         """Check every field, and keep copies of what the caller could change."""
-        where = _named(self.type, self.id)
-        for name in ("effective_at", "occurred_at"):
-            _instant(getattr(self, name), f"{where}: {name}")
+        _require_names(self.type, self.id)
+        try:
+            self._check_fields()
+        except UsageError as error:
+            raise _invalid(f"event {self.id!r:.200}: {error.message}") from None
+        object.__setattr__(self, "properties", dict(self.properties))
+        object.__setattr__(self, "amounts", dict(self.amounts))
+
+    def _check_fields(self) -> None:
+        _check(self.effective_at, _is_instant, "effective_at", _INSTANT)
+        _check(self.occurred_at, _is_instant, "occurred_at", _INSTANT)
         for name, value in self.properties.items():
-            _check_property(value, f"{where}: properties.{name}")
+            _check(value, _is_property, name, "text or a whole number")
         if self.currency:
-            _check_currency(self.currency, f"{where}: currency")
+            _check(self.currency, _is_currency, "currency", "a currency code such as USD")
         for name, amount in self.amounts.items():
             if isinstance(amount, Money):
                 continue
-            _whole(amount, f"{where}: amounts.{name}")
+            _check(amount, _is_whole, name, "a whole number of minor units")
             if not self.currency:
-                raise _invalid(f"{where}: amounts.{name}: expected Money, or a currency for the event, found neither")
-        object.__setattr__(self, "properties", dict(self.properties))
-        object.__setattr__(self, "amounts", dict(self.amounts))
+                raise _invalid(f"{name}: expected Money, or a currency for the event, found neither")
 
     def as_wire(self) -> dict[str, Any]:
         """The event as the object of its JSON."""
@@ -105,64 +113,72 @@ def _line(event: Publishable) -> bytes:
     if isinstance(event, Event):
         wire: Any = event.as_wire()
     elif isinstance(event, Mapping):
-        where = _named(event.get("type"), event.get("id"))
+        _require_names(event.get("type"), event.get("id"))
         try:
-            wire = _exact(event, where)
+            wire = _exact(event, "event")
+        except UsageError as error:
+            raise _invalid(f"event {event['id']!r:.200}: {error.message}") from None
         except RecursionError:
-            raise _invalid(f"{where}: expected an event, found objects within objects without end") from None
+            message = f"event {event['id']!r:.200}: expected an event, found objects within objects without end"
+            raise _invalid(message) from None
     else:
         raise _invalid(f"expected an Event or a mapping, found {event!r:.80}")
     try:
-        return json.dumps(wire, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _as_json(wire).encode()
     except UnicodeEncodeError as error:
-        raise _invalid(f"event {wire['id']!r}: expected text of whole characters, found {error.object!r:.80}") from None
+        message = f"event {wire['id']!r:.200}: expected text of whole characters, found {error.object!r:.80}"
+        raise _invalid(message) from None
 
 
-def _named(event_type: object, event_id: object) -> str:
-    """How a message calls the event. Its type and id must be there: without an id, nothing is published once."""
+def _require_names(event_type: object, event_id: object) -> None:
+    """Raise UsageError where the type or the id is missing: without an id, nothing is published once."""
     for value, name in ((event_type, "type"), (event_id, "id")):
         if not isinstance(value, str) or not value:
             raise _invalid(f"event {event_id!r:.80}: expected a text as {name}, found {value!r:.80}")
-    return f"event {event_id!r:.200}"
 
 
-def _exact(value: object, where: str) -> Any:
+def _exact(value: object, name: str) -> Any:
     """A value as JSON says it exactly. Raises UsageError for a float, a time without an offset, or another kind."""
     match value:
         case None | bool() | int() | str():
             return value
         case datetime():
-            return format_instant(_instant(value, where))
+            _check(value, _is_instant, name, _INSTANT)
+            return format_instant(value)
         case Money():
             return {"value": value.amount_minor, "currency": value.currency}
         case Mapping():
-            if any(not isinstance(name, str) for name in value):
-                raise _invalid(f"{where}: expected texts as keys, found {list(value)!r:.80}")
-            return {name: _exact(item, f"{where}: {name}") for name, item in value.items()}
+            for key in value:
+                _check(key, _is_text, name, "texts as keys")
+            return {key: _exact(item, key) for key, item in value.items()}
         case list() | tuple():
-            return [_exact(item, where) for item in value]
-    raise _invalid(f"{where}: expected text, a whole number or an instant, found {value!r:.80}")
+            return [_exact(item, name) for item in value]
+    raise _invalid(f"{name}: expected text, a whole number or an instant, found {value!r:.80}")
 
 
-def _instant(value: object, where: str) -> datetime:
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise _invalid(f"{where}: expected a datetime with an offset from UTC, found {value!r:.80}")
-    return value
+def _check(value: object, is_so: Callable[[Any], bool], name: str, expected: str) -> None:
+    if not is_so(value):
+        raise _invalid(f"{name}: expected {expected}, found {value!r:.80}")
 
 
-def _whole(value: object, where: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _invalid(f"{where}: expected a whole number of minor units, found {value!r:.80}")
+def _is_instant(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
 
 
-def _check_currency(value: object, where: str) -> None:
-    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
-        raise _invalid(f"{where}: expected a currency code such as USD, found {value!r:.80}")
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _check_property(value: object, where: str) -> None:
-    if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise _invalid(f"{where}: expected text or a whole number, found {value!r:.80}")
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_property(value: object) -> bool:
+    return isinstance(value, str) or _is_whole(value)
+
+
+def _is_currency(value: object) -> bool:
+    return isinstance(value, str) and _CURRENCY.fullmatch(value) is not None
 
 
 def _invalid(message: str) -> UsageError:

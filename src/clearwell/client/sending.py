@@ -109,6 +109,7 @@ class Sending:
         self.done = self.waiting.settled
         """How many events were answered and told of: what a flush waits for."""
         self.halted = False
+        self._halted_until = 0.0
         self.is_closed = False
         self._flush_to = self.waiting.added  # What an earlier process left is due at once.
         self._since: float | None = None
@@ -154,10 +155,12 @@ class Sending:
         return self._flush_to
 
     def due_seconds(self) -> float | None:
-        """In how many seconds a batch is due; 0 for now, None when nothing waits or nothing may go."""
+        """In how many seconds a batch is due; 0 for now, None when nothing waits."""
         count = self.waiting_events
-        if self.halted or not count:
+        if not count:
             return None
+        if self.halted:
+            return max(0.0, self._halted_until - self.means.clock())
         if self.waiting.settled < self._flush_to or count >= self.most[0] or self.waiting.waiting_bytes >= self.most[1]:
             return 0.0
         since = self._since if self._since is not None else -math.inf
@@ -165,6 +168,7 @@ class Sending:
 
     def steps(self) -> Steps:
         """Send what waits whenever it is due, for ever. Drivers end it by closing it."""
+        attempt = 0
         while True:
             seconds = self.due_seconds()
             if seconds != 0.0:
@@ -172,10 +176,12 @@ class Sending:
                 continue
             try:
                 yield from self._batch()
+                attempt = 0
             except RequestRefusedError as refusal:
-                self._halt(refusal.error)
-            except ClearwellError as error:
-                self._halt(error)
+                self.halt(refusal.error)
+            except StorageError as error:  # Of the spool: its disk is full, say.
+                yield Pause(self.options.patience.pause_seconds(attempt, 0.0, self.means.share()), error)
+                attempt += 1
 
     def _batch(self) -> Steps:
         batch = self.waiting.next(self.most)
@@ -183,7 +189,7 @@ class Sending:
             return
         published = yield from self.exchanging.apart(batch, math.inf)
         self.waiting.settle(batch, published.refused)
-        self.error = None
+        self.error, self.halted = None, False
         self._since = self.means.clock() if self.waiting_events else None
         before = self.counts
         self.counts = Counts(
@@ -195,9 +201,10 @@ class Sending:
             self._tell(item)
         self.done = self.waiting.settled
 
-    def _halt(self, error: ClearwellError) -> None:
-        """Send nothing more until somebody asks: what waits, waits on."""
+    def halt(self, error: ClearwellError) -> None:
+        """Send nothing more until somebody asks, or for the longest pause: what waits, waits on."""
         self.error, self.halted = error, True
+        self._halted_until = self.means.clock() + self.options.patience.longest_seconds
         _LOG.error("publishing has halted, and %d event(s) wait: %s", self.waiting_events, error.message)
 
     def _tell(self, item: RefusedEvent) -> None:

@@ -164,10 +164,10 @@ class Spool:
             if refused:
                 self._keep_refused(refused)
             file, end = self._files[0], int(batch.key.rpartition("-")[2])
+            self._write_place(file.number, end)
             self.waiting_bytes -= sum(len(framed(line)) for line in batch.lines)
             self.settled += len(batch.lines)
             self._place = end
-            self._write_place(file.number, end)
 
     def close(self) -> None:
         """Sync and let the folder go. A spool in which nothing waits leaves no files of events."""

@@ -1,8 +1,9 @@
-"""Sending in the background, by a thread and by a task: batches, flush, halt, close, and the spool between processes."""
+"""Sending in the background, by a thread and by a task: batches, flush, halt, close, and a spool between processes."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from clearwell.client.aio import AsyncClient
 from clearwell.client.blocking import Client
-from clearwell.client.exchange import Means, RefusedEvent
-from clearwell.client.sending import ClientOptions
+from clearwell.client.exchange import Means, Pause, RefusedEvent, Reply, Transmit
+from clearwell.client.sending import ClientOptions, Idle, Sending
 from clearwell.errors import AccessError, OverloadError, StorageError, UsageError
 from faulty_service import FaultyService, Moments, event
 
@@ -168,6 +169,45 @@ def test_a_wrong_key_halts_and_nothing_is_lost(made: Scenario, tmp_path: Path) -
     run(scenario(tmp_path))
 
 
+def test_what_has_halted_goes_on_by_itself() -> None:
+    """After the longest pause the sender tries again, without a flush: the key may be right by then."""
+    service, moments = FaultyService(), Moments()
+    service.status = 401
+    sending = Sending(("http://service", "cw_key"), None, None, None, Means(moments.clock))
+    sending.waiting.add(sending.lines(event(1)))
+    sending.ask_flush()
+    procedure = sending.steps()
+    assert isinstance(next(procedure), Transmit)
+    halted = procedure.send(Reply(401, {}, b""))
+    assert halted == Idle(30.0)
+    assert procedure.send(None) == Idle(30.0)
+    moments.now = 31.0
+    assert isinstance(procedure.send(None), Transmit)
+    answer = {"accepted": 1, "duplicates": 0, "refused_count": 0, "refused": []}
+    assert procedure.send(Reply(200, {}, json.dumps(answer).encode())) == Idle(None)
+    assert (sending.halted, sending.error, sending.waiting_events) == (False, None, 0)
+
+
+def test_a_spool_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer came and the disk is full: the same request goes again after a pause, and is answered the same."""
+    moments = Moments()
+    sending = Sending(("http://service", "cw_key"), tmp_path, None, None, Means(moments.clock, share=lambda: 1.0))
+    sending.waiting.add(sending.lines(event(1)))
+    sending.ask_flush()
+    procedure = sending.steps()
+    first = next(procedure)
+    answer = json.dumps({"accepted": 1, "duplicates": 0, "refused_count": 0, "refused": []}).encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", lambda _path, _content: (_ for _ in ()).throw(OSError(28, "full")))
+        paused = procedure.send(Reply(200, {}, answer))
+    assert isinstance(paused, Pause)
+    assert paused.error.code == "spool_not_writable"
+    assert procedure.send(None) == first
+    assert procedure.send(Reply(200, {}, answer)) == Idle(None)
+    assert (sending.waiting_events, sending.waiting.waiting_bytes) == (0, 0)
+    sending.waiting.close()
+
+
 def test_a_queue_is_bounded(made: Scenario) -> None:
     """What does not fit waits for room until the deadline, and raises; nothing that was taken is dropped."""
 
@@ -280,9 +320,11 @@ def test_the_blocks_close(tmp_path: Path) -> None:
     run(scenario())
     assert service.log == {"evt_1": 1, "evt_2": 1}
     service.status = 401
-    with pytest.raises(KeyError), Client("http://service", "cw_key", transport=service.transport) as client:
-        client.send(event(3))
-        raise KeyError
+    with (
+        pytest.raises(ZeroDivisionError),
+        Client("http://service", "cw_key", transport=service.transport) as client,
+    ):
+        client.send([event(3)][1 // 0])
 
 
 def test_threads_share_a_client(tmp_path: Path) -> None:
