@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
+    from clearwell.client.aio import AsyncClient
+    from clearwell.client.blocking import Client
+    from clearwell.client.events import Event, Money
     from clearwell.errors import ClearwellError, DataError, StorageError, UsageError
     from clearwell.ingest.door import Receipt
     from clearwell.project import Project, open_project, restore_project
@@ -33,9 +36,13 @@ os.environ.setdefault(
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
     "ClearwellError",
+    "Client",
     "Cut",
     "DataError",
+    "Event",
+    "Money",
     "OpenFilter",
     "OpenReport",
     "Project",
@@ -49,9 +56,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "clearwell.client.aio",
     "ClearwellError": "clearwell.errors",
+    "Client": "clearwell.client.blocking",
     "Cut": "clearwell.values.cuts",
     "DataError": "clearwell.errors",
+    "Event": "clearwell.client.events",
+    "Money": "clearwell.client.events",
     "OpenFilter": "clearwell.application.questions",
     "OpenReport": "clearwell.application.questions",
     "Project": "clearwell.project",

@@ -34,6 +34,14 @@ def test_importing_loads_no_heavy_library() -> None:
     assert not HEAVY & _loaded_by("import clearwell")
 
 
+def test_a_producer_loads_nothing_of_a_ledger() -> None:
+    """A client and an event need no library of a ledger, and no module of it but `errors` and `values`."""
+    loaded = _loaded_by("import clearwell; clearwell.Client, clearwell.AsyncClient, clearwell.Event")
+    ours = {".".join(name.split(".")[:2]) for name in loaded if name.startswith("clearwell.")}
+    assert ours == {"clearwell.client", "clearwell.errors", "clearwell.values"}
+    assert not (HEAVY - {"rich"}) & loaded  # httpx imports rich where it is installed, for a command of its own.
+
+
 def test_help_loads_no_heavy_library() -> None:
     """`clearwell --help` answers without any library but that of the command line."""
     assert not HEAVY & _loaded_by(_running("--help"))
