@@ -6,10 +6,12 @@ It imports little, for every command pays for it; `project`, the Python API, imp
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from clearwell.application.workspace import Workspace
@@ -86,11 +88,19 @@ def serve(folder: Path | str, host: str, port: int, *, say: Callable[[str], None
     from clearwell.service.api.app import create_app
     from clearwell.service.running import ServiceOptions, running
 
-    with open_workspace(folder, say=say) as workspace, running(workspace, ServiceOptions()) as service:
+    options = ServiceOptions(open_producer=open_producer)
+    with open_workspace(folder, say=say) as workspace, running(workspace, options) as service:
         made = first_key(workspace)
         if made is not None:
             say(f"The administrator's key, which is not kept and never told again: {made.secret}")
-        config = uvicorn.Config(
-            create_app(service), host=host, port=port, log_config=None, access_log=False, server_header=False
-        )
-        uvicorn.Server(config).run()
+        app = create_app(service)
+
+        class Server(uvicorn.Server):
+            """Lets those who listen go when it is asked to stop, for it waits for every answer to end."""
+
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                threading.Thread(target=app.state.feeds.end).start()  # What was interrupted may hold its lock.
+                super().handle_exit(sig, frame)
+
+        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+        Server(config).run()

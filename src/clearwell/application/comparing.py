@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -157,6 +157,44 @@ def differences(workspace: Workspace, number: int, most: int | None = None) -> I
     with workspace.catalog.read() as connection:
         for row in comparisons.differences(connection, number, most):
             yield {name: value for name, value in row.items() if name not in {"comparison", "place"}}
+
+
+def kept(workspace: Workspace, source: str = "", before: int | None = None, most: int = 100) -> list[dict[str, Any]]:
+    """The newest `most` runs that were kept, of one source or all, the newest first; with `before`, older ones.
+
+    Each is as docs/guides/completeness.md has it, without its differences.
+    """
+    if not workspace.has_ledger:
+        return []
+    with workspace.catalog.read() as connection:
+        return [_kept(dict(row)) for row in comparisons.newest_comparisons(connection, source, before, most)]
+
+
+def kept_differences(workspace: Workspace, number: int, after: int, most: int) -> list[dict[str, Any]]:
+    """At most `most` differences of a run that was kept, beyond the place `after`, each with its `place`.
+
+    Raises UsageError when there is no such run.
+    """
+    with workspace.catalog.read() as connection:
+        newest = comparisons.newest_comparisons(connection, "", number + 1, 1)
+        if newest and newest[0]["number"] == number:
+            rows = comparisons.differences(connection, number, most, after)
+            return [{name: value for name, value in row.items() if name != "comparison"} for row in rows]
+    raise UsageError("comparison_unknown", f"expected the number of a comparison that was kept, found {number}")
+
+
+def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
+    content = dict(row)
+    for name in ("complete", "period_start", "period_until", "cut_effective_at", "cut_recorded_at", "cut_sequence"):
+        del content[name]
+    records = row["record_count"] - row["duplicate_count"]
+    return {
+        **content,
+        **{name: json.loads(row[name]) for name in ("missing_money", "unexpected_money", "different_money")},
+        "period": {"start": row["period_start"], "until": row["period_until"]} if row["period_start"] else None,
+        "cut": {name: row[f"cut_{name}"] for name in ("effective_at", "recorded_at", "sequence")},
+        "completeness": row["matched_count"] / records if records else None,
+    }
 
 
 def _period(text: str, known: Known) -> Span | None:

@@ -41,12 +41,17 @@ from clearwell.values.times import stored_text
 class CutRequest:
     """What the user said: `at` (effective time) and `known_at` (a sequence, or a recorded time); empty for now.
 
-    With `exact`, the cut of an answer that was kept, and neither of the others.
+    With `exact`, the cut of an answer that was made before, and neither of the others.
     """
 
     at: str = ""
     known_at: str = ""
     exact: Cut | None = None
+
+    @property
+    def is_of_now(self) -> bool:
+        """Whether the same request means another cut a moment later, even if nothing comes meanwhile."""
+        return self.exact is None and not self.at and not self.known_at
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,12 @@ def known_at(workspace: Workspace, request: CutRequest) -> Known:
     return _known(workspace, request, periods, workspace.log())
 
 
+def cut_of(workspace: Workspace, request: CutRequest, upto: int | None = None) -> Cut:
+    """The cut that a request means, of the log up to the sequence `upto`. Raises as `books_at` does."""
+    log = workspace.log()
+    return _known(workspace, request, _periods(workspace), log if upto is None else log.upto(upto)).cut
+
+
 @contextmanager
 def books_at(workspace: Workspace, request: CutRequest) -> Iterator[Evaluated]:
     """Evaluate the projections at a cut. Raises UsageError for an unreadable cut, and when the ledger is empty."""
@@ -146,6 +157,9 @@ def resolve_cut(
     Without `known_at`, all that is known now. Without `at`, the present, or the recorded time of `known_at`.
     """
     if request.exact is not None:
+        if request.exact.sequence > log.last_sequence:
+            message = f"expected a cut up to sequence {log.last_sequence}, found {request.exact.sequence}"
+            raise UsageError("cut_unknown", message)
         return request.exact
     known = [item.recorded_at for item in log.segments] + [item.accepted_at for item in periods] + list(fitted)
     newest = datetime.fromisoformat(max(known))

@@ -43,13 +43,13 @@ def waiting_by_code(workspace: Workspace) -> dict[str, int]:
 
 
 def quarantined(
-    workspace: Workspace, *, code: str | None = None, everything: bool = False, limit: int = 100
+    workspace: Workspace, *, code: str | None = None, everything: bool = False, limit: int = 100, after: int = 0
 ) -> list[QuarantinedRecord]:
-    """Waiting records (with `everything`, those replayed or erased too) in order of number."""
+    """Waiting records (with `everything`, those replayed or erased too) in order of number, beyond `after`."""
     require_ledger(workspace.periods())
     state = None if everything else quarantine.WAITING
     with workspace.catalog.read() as connection:
-        return quarantine.quarantined(connection, state=state, code=code, limit=limit)
+        return quarantine.quarantined(connection, state=state, code=code, limit=limit, after=after)
 
 
 def one_quarantined(workspace: Workspace, number: int) -> QuarantinedRecord:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,34 +37,133 @@ class Answer:
     cut: Cut
     columns: list[str]
     rows: Iterator[Sequence[Any]]
+    batches: Callable[[], Iterator[pa.RecordBatch]]
+    """The rows as Arrow, instead of `rows`; whole numbers beyond 64 bits are decimals without a fraction."""
+    schema: Callable[[], pa.Schema]
 
 
 @contextmanager
-def query(workspace: Workspace, request: CutRequest, sql: str) -> Iterator[Answer]:
-    """Run one SELECT over the views as of the cut. Raises UsageError for SQL that fails or is anything else."""
-    _require_select(sql)
+def query(workspace: Workspace, request: CutRequest, sql: str, *, seconds: float | None = None) -> Iterator[Answer]:
+    """Run one SELECT over the views as of the cut. Raises UsageError for SQL that fails or is anything else.
+
+    With `seconds`, it is stopped when making its rows takes longer. Where the projections are shared with a writer of
+    this process, it may use no function that changes something, or tells of others who use them.
+    """
+    tree = _require_select(sql)
     with books_at(workspace, request) as books, reading(books.log):
-        books.store.spoil()
-        _make_views(books)
-        _lock(books, workspace)
-        try:
-            with reading(books.log):
-                result = books.store.connection.execute(sql)
-        except duckdb.Error as error:
-            raise UsageError("query_failed", str(error)) from error
-        yield Answer(books.cut, [item[0] for item in result.description or ()], _fetched(result))
+        if workspace.projection_reading.is_shared:
+            _require_harmless(tree)  # It is locked already, and must stay as it is.
+            _make_views(books)
+        else:
+            books.store.spoil()
+            _make_views(books)
+            _lock(books, workspace)
+        connection = books.store.connection
+        with _stopped_after(connection, seconds):
+            with _refused(books, seconds):
+                result = connection.execute(sql)
+            yield _answer(books, result, seconds)
 
 
-def _require_select(sql: str) -> None:
+def _answer(books: Evaluated, result: duckdb.DuckDBPyConnection, seconds: float | None) -> Answer:
+    readers: list[pa.RecordBatchReader] = []
+
+    def reader() -> pa.RecordBatchReader:
+        if not readers:
+            readers.append(result.to_arrow_reader(_ROWS_AT_ONCE))
+        return readers[0]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with _refused(books, seconds):
+            yield from reader()
+
+    def rows() -> Iterator[Sequence[Any]]:
+        with _refused(books, seconds):
+            yield from _fetched(result)
+
+    names = [item[0] for item in result.description or ()]
+    return Answer(books.cut, names, rows(), batches, lambda: reader().schema)
+
+
+@contextmanager
+def _stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Interrupt what runs on the connection when so much time has passed."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+@contextmanager
+def _refused(books: Evaluated, seconds: float | None) -> Iterator[None]:
+    """Turn what DuckDB says about somebody's query into a UsageError."""
+    try:
+        with reading(books.log):
+            yield
+    except duckdb.InterruptException as error:
+        raise UsageError("query_too_long", f"expected a query of {seconds} s at most: ask for less") from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        if "interrupted" in str(error).lower():
+            raise UsageError("query_too_long", f"expected a query of {seconds} s at most: ask for less") from error
+        raise UsageError("query_failed", str(error)) from error
+
+
+def _require_select(sql: str) -> str:
+    """What the statement consists of, as DuckDB tells it in JSON. Raises UsageError when it is no single SELECT."""
     try:
         # Some statements make DuckDB look at files as soon as they are parsed.
         with duckdb.connect(config={"enable_external_access": "false"}) as parser:
             statements = parser.extract_statements(sql)
-    except duckdb.Error as error:
+            if len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT:
+                found = parser.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
+                assert found is not None
+                return str(found[0])
+    except (duckdb.Error, UnicodeError) as error:
         raise UsageError("query_failed", str(error)) from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        found = ", ".join(item.type.name for item in statements) or "nothing"
-        raise UsageError("query_not_select", f"expected one SELECT, found {found}: the ledger is read only")
+    found_types = ", ".join(item.type.name for item in statements) or "nothing"
+    raise UsageError("query_not_select", f"expected one SELECT, found {found_types}: the ledger is read only")
+
+
+def _require_harmless(tree: str) -> None:
+    """Raise UsageError for a function that does more than to compute, such as to write to DuckDB's own log.
+
+    Of functions in the place of a table only those are known to do no more that `_TABLE_FUNCTIONS` lists.
+    """
+    content = json.loads(tree)
+    if content.get("error"):
+        raise UsageError("query_failed", str(content.get("error_message", "the statement cannot be read")))
+    for kind, name in _functions_of(content):
+        if (kind == "TABLE_FUNCTION" and name not in _TABLE_FUNCTIONS) or name in _FORBIDDEN:
+            expected = ", ".join(sorted(_TABLE_FUNCTIONS))
+            message = f"{name} cannot be used here; expected views and, in place of a table, {expected}"
+            raise UsageError("query_function_not_allowed", message)
+
+
+def _functions_of(tree: Any) -> Iterator[tuple[str, str]]:
+    """Every function that a statement names, with what it stands for there."""
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, list):
+            nodes += node
+        elif isinstance(node, dict):
+            if node.get("type") == "TABLE_FUNCTION":
+                yield "TABLE_FUNCTION", str(node["function"]["function_name"]).lower()
+            elif "function_name" in node:
+                yield "FUNCTION", str(node["function_name"]).lower()
+            nodes += node.values()
+
+
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "summary"})
+_FORBIDDEN = frozenset({"write_log", "nextval", "currval", "query", "query_table", "getvariable"})
+_ROWS_AT_ONCE = 10_000
 
 
 def _make_views(books: Evaluated) -> None:
@@ -71,8 +173,9 @@ def _make_views(books: Evaluated) -> None:
     source = f"read_parquet([{paths}], union_by_name = true)" if paths else _NO_EVENTS
     chosen = f"SELECT *{_absent_columns(books, source)} FROM {source}"
     if personal := books.personal_names:
-        _put_decryption(books.decryption, connection)
-        chosen = f"SELECT * REPLACE ({', '.join(map(_decrypted, personal))}) FROM ({chosen})"
+        function = _put_decryption(books.decryption, connection)
+        shown = ", ".join(_decrypted(name, function) for name in personal)
+        chosen = f"SELECT * REPLACE ({shown}) FROM ({chosen})"
     connection.execute(f"CREATE TEMP VIEW events AS {chosen} WHERE sequence <= {sequence} AND effective_at <= {at}")
     names = [row[0] for row in connection.execute("DESCRIBE events").fetchall()]
     entries = entries_query(books.models, names, "temp.events")
@@ -94,8 +197,12 @@ def _make_views(books: Evaluated) -> None:
     _put_segments(books)
 
 
-def _put_decryption(decryption: Decryption, connection: duckdb.DuckDBPyConnection) -> None:
-    """Give the connection a function that decrypts stored values, called for blocks of the rows that a query reads."""
+def _put_decryption(decryption: Decryption, connection: duckdb.DuckDBPyConnection) -> str:
+    """Give the connection a function that decrypts stored values, called for blocks of the rows that a query reads.
+
+    Returns its name, which is a new one each time: DuckDB keeps functions for all connections at once. A connection
+    that is shared makes it within its transaction, which is never committed, so that no other ever sees it.
+    """
 
     def decrypted(names: pa.ChunkedArray, stored: pa.ChunkedArray) -> pa.Array:
         name = names[0].as_py()
@@ -104,15 +211,17 @@ def _put_decryption(decryption: Decryption, connection: duckdb.DuckDBPyConnectio
         return frame["stored"].replace(shown).to_arrow()
 
     text = duckdb.sqltypes.VARCHAR
-    connection.create_function(_DECRYPTED, decrypted, [text, text], text, type=duckdb.func.PythonUDFType.ARROW)
+    function = f"decrypted_personal_{next(_numbers)}"
+    connection.create_function(function, decrypted, [text, text], text, type=duckdb.func.PythonUDFType.ARROW)
+    return function
 
 
-_DECRYPTED = "decrypted_personal"
+_numbers = itertools.count(1)
 
 
-def _decrypted(name: str) -> str:
+def _decrypted(name: str, function: str) -> str:
     column = quoted_name(columns.property_column(name))
-    call = f"{_DECRYPTED}({quoted_text(name)}, {column})"
+    call = f"{function}({quoted_text(name)}, {column})"
     return f"CASE WHEN starts_with({column}, {quoted_text(PREFIX)}) THEN {call} ELSE {column} END AS {column}"
 
 
@@ -200,5 +309,5 @@ def _lock(books: Evaluated, workspace: Workspace) -> None:
 
 
 def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
-    while rows := result.fetchmany(10_000):
+    while rows := result.fetchmany(_ROWS_AT_ONCE):
         yield from rows

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import duckdb
 
-from clearwell.application.cutting import CutRequest, books_at
+from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.flows.model import AccountType, Model
 from clearwell.quality import clearing
-from clearwell.values.accounts import SEPARATOR, account_values
+from clearwell.values.accounts import SEPARATOR, account_key, account_values
 from clearwell.values.currencies import Currencies
 from clearwell.values.cuts import Cut
 from clearwell.values.times import stored_hour
@@ -27,6 +27,15 @@ SORTS = {
     "account": "account_type, account, currency",
 }
 """Orders of open accounts: the oldest first, the most money first, the most turnover first, by name."""
+
+_NAMES = ("account_type", "account", "currency")
+SORT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "age": ("epoch_us(opened_at)", "opened_sequence", *_NAMES),
+    "money": ("-abs(balance)", "epoch_us(opened_at)", *_NAMES),
+    "turnover": ("-turnover", "epoch_us(opened_at)", *_NAMES),
+    "account": _NAMES,
+}
+"""What tells where an account stands in each order; no two accounts stand at the same place."""
 
 STATUS_FIELDS = (
     "flow", "account_type", "owner", "kind", "currency", "open_count", "open_money", "in_flight_money",
@@ -42,6 +51,7 @@ BALANCE_FIELDS = ("account_type", "properties", "currency", "balance", "entry_co
 _OPEN_COLUMNS = (
     "account_type, account, currency, balance, turnover, epoch_us(opened_at), age_seconds, state, entry_count"
 )
+_OPEN_COUNT = 9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # DuckDB takes twenty times as long to make an instant of Python's.
 
 
@@ -68,19 +78,24 @@ class OpenFilter:
     most_money: int | None = None
     sort: str = "age"
     limit: int | None = None
+    after: tuple[int | str, ...] = ()
+    """Only accounts beyond this place in the order, as `OpenReport.last` told it."""
+    total: int | None = None
+    """How many match, when that is known already."""
 
 
 @dataclass(frozen=True)
 class OpenReport:
     """`accounts` has a mapping per open account; `total` counts all that match, whatever the limit.
 
-    `owners` gives the owning team of each account type.
+    `owners` gives the owning team of each account type, `last` the place of the last account in the order.
     """
 
     cut: Cut
     accounts: list[dict[str, Any]]
     total: int
     owners: dict[str, str]
+    last: tuple[int | str, ...] = ()
 
 
 def status(workspace: Workspace, request: CutRequest) -> StatusReport:
@@ -98,42 +113,66 @@ def open_accounts(workspace: Workspace, request: CutRequest, wanted: OpenFilter)
     Raises UsageError for a name that the model does not know, an unknown currency, and an unknown sort.
     """
     with books_at(workspace, request) as books:
-        conditions, parameters = _conditions(books.model, workspace.currencies, wanted)
-        open_now = clearing.open_with_state(books.kinds)
-        query = f"SELECT {_OPEN_COLUMNS} FROM ({open_now}) WHERE {' AND '.join(conditions)}"
-        limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
-        if wanted.limit and wanted.sort == "age" and _is_summed(wanted):
-            # The sums by hour say how many there are, and before which hour the oldest have opened.
-            summed = clearing.open_by_hour(" AND ".join(conditions))
-            total, hour = _one(books.ask(summed, {**parameters, "limit": wanted.limit}))
-            within = f"AND opened_at < TIMESTAMPTZ '{stored_hour(hour + 1)}'" if hour is not None else ""
-        else:
-            (total,), within = _one(books.ask(f"SELECT count(*) FROM ({query})", parameters)), ""
-        rows = books.ask(f"{query} {within} ORDER BY {SORTS[wanted.sort]}{limit}", parameters)
-        accounts = [_open_account(books.model, row) for row in rows.fetchall()]
+        total, before = _open_count(books, workspace.currencies, wanted)
+        query, parameters = open_query(books, workspace.currencies, wanted, before)
+        columns = ", ".join((_OPEN_COLUMNS, *SORT_KEYS[wanted.sort]))
+        rows = books.ask(query.format(columns=columns), parameters).fetchall()
+        accounts = [_open_account(books.model, row[:_OPEN_COUNT]) for row in rows]
         owners = {item.name: item.owner for item in books.model.account_types.values()}
-        return OpenReport(books.cut, accounts, int(total or 0), owners)
+        last = tuple(rows[-1][_OPEN_COUNT:]) if rows else wanted.after
+        return OpenReport(books.cut, accounts, total, owners, last)
+
+
+def open_query(
+    books: Evaluated, currencies: Currencies, wanted: OpenFilter, before: str = "true"
+) -> tuple[str, dict[str, Any]]:
+    """The query of the open accounts that match, in order, with `{columns}` to be named, and its parameters.
+
+    `before` is a condition that all of them meet.
+    """
+    conditions, parameters = _conditions(books.model, currencies, wanted)
+    conditions += [before, _beyond(SORT_KEYS[wanted.sort], wanted.after, parameters)]
+    limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
+    source = clearing.open_with_state(books.kinds)
+    return (
+        f"SELECT {{columns}} FROM ({source}) WHERE {' AND '.join(conditions)} ORDER BY {SORTS[wanted.sort]}{limit}",
+        parameters,
+    )
+
+
+def _open_count(books: Evaluated, currencies: Currencies, wanted: OpenFilter) -> tuple[int, str]:
+    """How many open accounts match, on whatever page, and a condition that those of the first page meet."""
+    conditions, parameters = _conditions(books.model, currencies, wanted)
+    if wanted.total is not None:
+        return wanted.total, "true"
+    if wanted.limit and wanted.sort == "age" and not wanted.after and _is_summed(wanted):
+        # The sums by hour say how many there are, and before which hour the oldest have opened.
+        summed = clearing.open_by_hour(" AND ".join(conditions))
+        total, hour = _one(books.ask(summed, {**parameters, "limit": wanted.limit}))
+        within = f"opened_at < TIMESTAMPTZ '{stored_hour(hour + 1)}'" if hour is not None else "true"
+        return int(total or 0), within
+    source = clearing.open_with_state(books.kinds)
+    (total,) = _one(books.ask(f"SELECT count(*) FROM ({source}) WHERE {' AND '.join(conditions)}", parameters))
+    return int(total or 0), "true"
 
 
 def balances(
-    workspace: Workspace, request: CutRequest, account_type: str, properties: Mapping[str, str]
+    workspace: Workspace,
+    request: CutRequest,
+    account_type: str,
+    properties: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    after: tuple[int | str, ...] = (),
 ) -> tuple[Cut, list[dict[str, Any]]]:
     """The balances of the accounts of a type whose properties have these values, per currency, at a cut.
 
-    Accounts that never had an entry, and clearing accounts at zero, are not listed.
+    Accounts that never had an entry, and clearing accounts at zero, are not listed. At most `limit`, beyond the account
+    key and the currency `after`.
     """
     with books_at(workspace, request) as books:
-        declared = _declared(books.model, account_type)
-        relation = "open_at" if declared.kind == "clearing" else "reservoirs_at"
-        conditions, parameters = ["account_type = $account_type"], {"account_type": account_type}
-        for name, value in properties.items():
-            conditions.append(_has_value([declared], name, len(parameters), parameters, value))
-        rows = books.store.connection.execute(
-            f"SELECT account_type, account, currency, balance::HUGEINT AS balance, entry_count::BIGINT AS entry_count "
-            f"FROM {relation} "
-            f"WHERE {' AND '.join(conditions)} ORDER BY account, currency",
-            parameters,
-        )
+        declared, query, parameters = balances_query(books, account_type, properties, limit=limit, after=after)
+        columns = "account, currency, balance::HUGEINT AS balance, entry_count::BIGINT AS entry_count"
         found = [
             {
                 "account_type": account_type,
@@ -142,14 +181,46 @@ def balances(
                 "balance": row["balance"],
                 "entry_count": row["entry_count"],
             }
-            for row in _each(rows)
+            for row in _each(books.ask(query.format(columns=columns), parameters))
         ]
         return books.cut, found
+
+
+def balances_query(
+    books: Evaluated,
+    account_type: str,
+    properties: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    after: tuple[int | str, ...] = (),
+) -> tuple[AccountType, str, dict[str, Any]]:
+    """The account type, the query of its balances that match, with `{columns}` to be named, and its parameters."""
+    declared = _declared(books.model, account_type)
+    condition, parameters = having(declared, properties)
+    beyond = _beyond(_NAMES[1:], after, parameters)
+    relation = "open_at" if declared.kind == "clearing" else "reservoirs_at"
+    most = f" LIMIT {int(limit)}" if limit is not None else ""
+    query = f"SELECT {{columns}} FROM {relation} WHERE {condition} AND {beyond} ORDER BY account, currency{most}"
+    return declared, query, parameters
 
 
 def properties_of(account_type: AccountType, key: str) -> dict[str, str]:
     """The property values in an account's key, by name."""
     return dict(zip(account_type.properties, account_values(key, len(account_type.properties)), strict=True))
+
+
+def having(account_type: AccountType, properties: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The condition that an account is of this type and has these values, with its parameters. Raises UsageError."""
+    parameters: dict[str, Any] = {"account_type": account_type.name}
+    conditions = ["account_type = $account_type"]
+    for name, value in properties.items():
+        conditions.append(_has_value([account_type], name, len(parameters), parameters, value))
+    return " AND ".join(conditions), parameters
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """The account key of a row that has `properties`, in their order."""
+    return account_key(list(row["properties"].values()))
 
 
 def _open_account(model: Model, row: tuple[Any, ...]) -> dict[str, Any]:
@@ -188,6 +259,14 @@ def _conditions(model: Model, currencies: Currencies, wanted: OpenFilter) -> tup
     for name, value in wanted.properties.items():
         conditions.append(_has_value(list(model.account_types.values()), name, len(parameters), parameters, value))
     return conditions, parameters
+
+
+def _beyond(keys: Sequence[str], after: Sequence[int | str], parameters: dict[str, Any]) -> str:
+    """The condition that a row comes after a place in the order; adds its parameters."""
+    if not after:
+        return "true"
+    parameters.update({f"after_{number}": value for number, value in enumerate(after)})
+    return f"({', '.join(keys)}) > ({', '.join(f'$after_{number}' for number in range(len(after)))})"
 
 
 def _require_known(model: Model, currencies: Currencies, wanted: OpenFilter) -> None:

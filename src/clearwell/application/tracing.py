@@ -43,23 +43,31 @@ class Trace:
 
 
 def trace(
-    workspace: Workspace, request: CutRequest, values: Mapping[str, str], steps: int = 1, event: str = ""
+    workspace: Workspace,
+    request: CutRequest,
+    values: Mapping[str, str],
+    steps: int = 1,
+    event: str = "",
+    *,
+    bound: Mapping[str, str] | None = None,
 ) -> Trace:
     """Follow property `values`, or one `event`, given as `PRODUCER/ID` or `#SEQUENCE`, through the log.
 
     The first step takes the event, or the events that carry the values, in a property of that name or one that an
-    account takes it from. Each further step takes the events that touch a clearing account found before. Personal
-    values are decrypted. Raises UsageError for a property that no model knows, for a personal one that cannot be
-    searched for, for an event that the books have not, and unless either values or an event are given.
+    account takes it from, and the values `bound`, too. Each further step takes the events that touch a clearing account
+    found before. Personal values are decrypted. Raises UsageError for a property that no model knows, for a personal
+    one that cannot be searched for, for an event that the books have not, and unless either values or an event are
+    given.
     """
-    if bool(values) == bool(event):
+    if bool(values or bound) == bool(event):
         raise UsageError("trace_subject_wrong", "expected either property values (NAME=VALUE) or one event to trace")
     books = known_at(workspace, request)
     finder = _Finder(books)
     if event:
         found = finder.event(event)
     else:
-        found = finder.events([_carries(books, name, value) for name, value in values.items()], step=1)
+        wanted = [*values.items(), *(bound or {}).items()]
+        found = finder.events([_carries(books, name, value) for name, value in wanted], step=1)
     expanded: set[tuple[str, str]] = set()
     for step in range(2, steps + 1):
         accounts = _clearing_accounts(books, found) - expanded

@@ -88,9 +88,19 @@ def comparison(connection: Connection, number: int) -> RowMapping:
     return connection.execute(select(comparisons).where(whole)).mappings().one()
 
 
-def differences(connection: Connection, number: int, most: int | None = None) -> Iterator[RowMapping]:
-    """The first `most` differences of a whole run, or all, in order of their place; read by pages."""
-    after, left = 0, most
+def newest_comparisons(connection: Connection, source: str, before: int | None, most: int) -> Sequence[RowMapping]:
+    """The rows of the newest `most` whole runs, of one source or all, the newest first; with `before`, older ones."""
+    statement = select(comparisons).where(comparisons.c.complete).order_by(comparisons.c.number.desc()).limit(most)
+    if source:
+        statement = statement.where(comparisons.c.source == source)
+    if before is not None:
+        statement = statement.where(comparisons.c.number < before)
+    return connection.execute(statement).mappings().all()
+
+
+def differences(connection: Connection, number: int, most: int | None = None, after: int = 0) -> Iterator[RowMapping]:
+    """The first `most` differences of a whole run, or all, in order of their place, beyond `after`; read by pages."""
+    left = most
     whole = comparisons.c.complete & (comparisons.c.number == number)
     own = select(comparison_differences).join(comparisons).where(whole)
     while left is None or left > 0:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clearwell.application.telling import comparison_as_json
 from clearwell.cli.options import HERE, AtOption, JsonOption, KnownAtOption, ProjectOption
 from clearwell.cli.output import meter, print_json_rows, print_table, shown_share
-from clearwell.cli.questions import cut_as_json, cut_text, shown_money
+from clearwell.cli.questions import cut_text, shown_money
 from clearwell.cli.session import project as opened
 
 if TYPE_CHECKING:
@@ -63,14 +64,10 @@ def completeness(
 def _print_json(workspace: Workspace, found: list[Comparison], limit: int | None) -> None:
     from clearwell.application import comparing
 
-    print_json_rows(
-        {**_as_json(item), "differences": list(comparing.differences(workspace, item.number, limit))} for item in found
-    )
+    def differences(item: Comparison) -> list[dict[str, Any]]:
+        return list(comparing.differences(workspace, item.number, limit))
 
-
-def _as_json(item: Comparison) -> dict[str, Any]:
-    period = None if item.period is None else {"start": item.period.start, "until": item.period.until}
-    return {**item.__dict__, "period": period, "cut": cut_as_json(item.cut), "completeness": item.completeness}
+    print_json_rows({**comparison_as_json(item), "differences": differences(item)} for item in found)
 
 
 def _print_tables(workspace: Workspace, found: list[Comparison], limit: int) -> None:

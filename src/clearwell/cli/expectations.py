@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clearwell.application.telling import arrivals_as_json, expectations_as_json
 from clearwell.cli.options import HERE, AtOption, JsonOption, KnownAtOption, ProjectOption
 from clearwell.cli.output import print_json, print_table, shown_duration, shown_instant, shown_share
-from clearwell.cli.questions import cut_as_json, cut_text
+from clearwell.cli.questions import cut_text
 from clearwell.cli.session import project as opened
 
 if TYPE_CHECKING:
@@ -63,46 +64,9 @@ def expectations(
 
         draw_curves(report, plot)
     if as_json:
-        print_json(_as_json(report))
+        print_json(expectations_as_json(report))
     else:
         _print_report(report)
-
-
-def _as_json(report: ExpectationsReport) -> dict[str, object]:
-    rules = report.rules
-    return {
-        "cut": cut_as_json(report.cut),
-        "quantile": str(rules.quantile),
-        "headroom": str(rules.headroom),
-        "minimum_episodes": rules.minimum_episodes,
-        "accepted_at": report.accepted_at or None,
-        "account_types": [_row_as_json(item) for item in report.expectations],
-    }
-
-
-def _row_as_json(item: Expectation) -> dict[str, Any]:
-    fitted = item.fitted
-    return {
-        "flow": item.account_type.flow,
-        "account_type": item.account_type.name,
-        "owner": item.account_type.owner,
-        "property": item.subdivided_by or None,
-        "value": fitted.value,
-        "is_rest": fitted.is_rest,
-        "declared": str(item.account_type.clears_within),
-        "accepted_seconds": item.accepted_seconds,
-        "accepted_at": item.accepted.fitted_at if item.accepted else None,
-        "window_seconds": item.held.window_seconds,
-        "episode_count": fitted.episode_count,
-        "open_count": fitted.open_count,
-        "quantile_seconds": {str(share): seconds for share, seconds in fitted.quantiles.items()},
-        "state": fitted.state,
-        "learned_seconds": fitted.seconds,
-        "due_count": item.held.due_count,
-        "beyond": item.held.beyond,
-        "called_overdue": item.held.called_overdue,
-        "warning": item.warning or None,
-    }
 
 
 def _print_report(report: ExpectationsReport) -> None:
@@ -191,9 +155,7 @@ def arrivals(
             workspace, CutRequest(at, known_at), bucket, days, event_type=event_type, account_type=account_type
         )
     if as_json:
-        content = {"cut": cut_as_json(report.cut), "bucket": bucket, "from": report.rules.start(report.rules.first)}
-        subjects = [{**item.__dict__, "findings": len(item.findings)} for item in report.subjects]
-        print_json({**content, "findings": [item.__dict__ for item in report.findings], "subjects": subjects})
+        print_json(arrivals_as_json(report))
     else:
         _print_arrivals(report)
     if fail and report.findings:

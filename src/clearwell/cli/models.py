@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clearwell.application.telling import check_as_json
 from clearwell.cli.options import HERE, JsonOption, ProjectOption
 from clearwell.cli.output import print_json, print_table
 from clearwell.cli.session import project as opened
@@ -57,7 +57,7 @@ def check(
         if accept and report.ok:
             modelling.accept_model(workspace)
         if as_json:
-            print_json(_as_json(report))
+            print_json(check_as_json(report))
         else:
             _print_report(report, accepted=accept and report.ok)
     if not report.ok:
@@ -74,19 +74,6 @@ def draw(
     with opened(project) as workspace:
         for name in [flow] if flow else modelling.flow_names(workspace):
             typer.echo(modelling.draw(workspace, name).rstrip())
-
-
-def _as_json(report: CheckReport) -> dict[str, object]:
-    return {
-        "ok": report.ok,
-        "version": report.version,
-        "in_force": report.in_force,
-        "problems": [asdict(item) for item in report.problems],
-        "equations": [{**asdict(item), "equation": item.text} for item in report.equations],
-        "changes": [asdict(item) for item in report.changes],
-        "consequences": [asdict(item) for item in report.consequences],
-        "personal": [asdict(item) for item in report.personal],
-    }
 
 
 def _print_report(report: CheckReport, *, accepted: bool) -> None:

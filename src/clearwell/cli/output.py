@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from clearwell.application.telling import plain
 from clearwell.values.instants import format_instant
 
 if TYPE_CHECKING:
@@ -56,15 +57,6 @@ def _shown(cell: object) -> str:
     if isinstance(cell, Styled):
         return cell
     return "" if cell is None else str(plain(cell))
-
-
-def plain(value: object) -> object:
-    """What JSON has no form for: instants and days as ISO 8601."""
-    if isinstance(value, datetime):
-        return format_instant(value) if value.tzinfo else value.isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    return str(value)
 
 
 def shown_instant(instant: datetime) -> str:

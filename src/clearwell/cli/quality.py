@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clearwell.application.telling import cut_as_json, history_as_json, measured_as_json, scores_as_json
 from clearwell.cli.options import HERE, AtOption, FormatOption, JsonOption, KnownAtOption, ProjectOption, chosen_format
 from clearwell.cli.output import (
     meter,
@@ -18,7 +19,7 @@ from clearwell.cli.output import (
     shown_points,
     shown_share,
 )
-from clearwell.cli.questions import cut_as_json, cut_text, shown_money
+from clearwell.cli.questions import cut_text, shown_money
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from clearwell.application.evaluating import Point
     from clearwell.application.scoring import ScoreReport
     from clearwell.application.workspace import Workspace
-    from clearwell.catalog.scores import Evaluation
     from clearwell.quality.metrics import Metric
     from clearwell.values.periods import Span
 
@@ -190,12 +190,7 @@ def history(
         points = evaluating.history(workspace, period)[-last:]
         if verify:
             _require_same(workspace, points)
-        rows = [
-            {"period": point.evaluation.period, **row, "cut": _cut_of(point.evaluation)}
-            for point in points
-            for row in point.nodes
-            if row["name"] == node and currency in (None, row["currency"])
-        ]
+        rows = history_as_json(points, node, currency)
         if as_json:
             print_json(rows)
             return
@@ -221,21 +216,16 @@ def _require_same(workspace: Workspace, points: Sequence[Point]) -> None:
         raise typer.Exit(1)
 
 
-def _cut_of(evaluation: Evaluation) -> dict[str, object]:
-    names = ("effective_at", "recorded_at", "sequence", "evaluated_at", "comparisons")
-    return {name: getattr(evaluation, name) for name in names}
-
-
 def _history_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
     _name, _currency, score, _before, *money = _score_cells(workspace, {**row, "score_before": None})
     return [score, "█" * round(10 * (row["score"] or 0)), *money]
 
 
 def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
-    nodes = report.changes
     if form == "json":
-        print_json({"cut": cut_as_json(report.cut), "period": _period_as_json(report.period), "nodes": nodes})
+        print_json(scores_as_json(report))
         return
+    nodes = report.changes
     if form == "csv":
         print_csv(_NODE_FIELDS, [[row[name] for name in _NODE_FIELDS] for row in nodes])
         return
@@ -270,8 +260,7 @@ def _score_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
 
 def _print_rows(workspace: Workspace, report: Any, metric: str, form: str) -> None:
     if form == "json":
-        content = {"cut": cut_as_json(report.cut), "period": _period_as_json(report.period), metric: report.rows}
-        print_json(content)
+        print_json(measured_as_json(report, metric))
         return
     names = list(report.rows[0]) if report.rows else []
     if form == "csv":
@@ -305,13 +294,6 @@ def _cell(workspace: Workspace, name: str, row: Mapping[str, Any]) -> object:
     if name == "value" and row["is_rest"]:
         return "(the rest)"
     return value
-
-
-def _period_as_json(span: Span) -> dict[str, object]:
-    from clearwell.values.periods import instant
-
-    edges = {"start": span.start_us, "end": span.end_us}
-    return {"name": span.name} | {name: None if at is None else instant(at) for name, at in edges.items()}
 
 
 def _period_text(span: Span) -> str:

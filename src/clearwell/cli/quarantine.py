@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from clearwell.application.telling import quarantined_as_json
 from clearwell.cli.events import print_receipt, seal_after
 from clearwell.cli.options import HERE, FormatOption, JsonOption, ProjectOption, chosen_format
 from clearwell.cli.output import print_csv, print_json, print_json_rows, print_table
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
-
-if TYPE_CHECKING:
-    from clearwell.catalog.quarantine import QuarantinedRecord
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Records that could not become events, and why.")
 
@@ -38,7 +36,7 @@ def list_records(
 
     with opened(project) as workspace:
         records = quarantining.quarantined(workspace, code=code, everything=everything, limit=limit)
-        rows = [_row(item) for item in records]
+        rows = [quarantined_as_json(item) for item in records]
         match chosen_format(form, as_json=as_json):
             case "json":
                 print_json_rows(rows)
@@ -70,7 +68,7 @@ def show(number: NumberArgument, project: ProjectOption = HERE, as_json: JsonOpt
 
     with opened(project) as workspace:
         item = quarantining.one_quarantined(workspace, number)
-        row = _row(item)
+        row = quarantined_as_json(item)
         if as_json:
             print_json(row)
             return
@@ -115,18 +113,6 @@ def export(project: ProjectOption = HERE, code: CodeOption = None) -> None:
         for item in quarantining.all_waiting(workspace, code):
             sys.stdout.buffer.write(item.record + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _row(item: QuarantinedRecord) -> dict[str, Any]:
-    row = asdict(item)
-    reason = row.pop("reason")
-    record = row.pop("record")
-    return {
-        "number": row.pop("number"),
-        **reason,
-        **row,
-        "record": record.decode("utf-8", errors="backslashreplace"),
-    }
 
 
 def _origin(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clearwell.application.telling import cut_as_json, trace_as_json
 from clearwell.cli.options import (
     HERE,
     AtOption,
@@ -211,8 +212,7 @@ def trace(
         found = tracing.trace(workspace, cutting.CutRequest(at, known_at), pairs(values, "NAME=VALUE"), steps, event)
         match chosen_format(form, as_json=as_json):
             case "json":
-                content = {"cut": cut_as_json(found.cut), "events": found.events, "accounts": found.accounts}
-                print_json({**content, "truncated": found.truncated})
+                print_json(trace_as_json(found))
             case "csv":
                 print_csv(_TRACE_FIELDS, _in_order(_TRACE_FIELDS, found.events))
             case _:
@@ -324,11 +324,6 @@ def query(
                     for place, name in enumerate(answer.columns)
                 ]
                 print_table("", headings, rows)
-
-
-def cut_as_json(cut: Cut) -> dict[str, object]:
-    """The cut, as every answer says it."""
-    return {"effective_at": cut.effective_at, "recorded_at": cut.recorded_at, "sequence": cut.sequence}
 
 
 def cut_text(cut: Cut) -> str:

@@ -105,5 +105,7 @@ def with_values(query: str, values: Mapping[str, Any]) -> str:
 
 
 def quoted_text(text: str) -> str:
-    """A text literal for SQL."""
+    """A text for SQL, whose literals cannot hold U+0000: that is computed."""
+    if "\0" in text:
+        return "(" + " || chr(0) || ".join(map(quoted_text, text.split("\0"))) + ")"
     return "'" + text.replace("'", "''") + "'"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from clearwell.application.comparing import OpenProducer
 from clearwell.application.keeping import Keeper, keeping
 from clearwell.application.publishing import Limits, Publisher
 from clearwell.application.workspace import Workspace
@@ -13,11 +14,19 @@ from clearwell.application.workspace import Workspace
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What whoever starts the service says: the largest body of a request, as sent and unpacked, and what may wait."""
+    """What whoever starts the service says: the largest body of a request, as sent and unpacked, and what may wait.
+
+    Beside that, the largest answer, how many queries in SQL may run at once and how long, and what opens a producer's
+    own records.
+    """
 
     body_bytes: int = 32 << 20
     unpacked_bytes: int = 64 << 20
     limits: Limits = field(default_factory=Limits)
+    answer_bytes: int = 4 << 30
+    query_seconds: float = 30.0
+    queries: int = 4
+    open_producer: OpenProducer | None = None
 
 
 @dataclass(frozen=True)

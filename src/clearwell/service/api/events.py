@@ -13,6 +13,7 @@ from clearwell.application.publishing import Publication
 from clearwell.errors import UsageError
 from clearwell.service.api.bodies import as_lines, body_of, unpacked
 from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.schemas import responses
 from clearwell.service.api.security import Publishing
 from clearwell.service.running import Service
 
@@ -67,10 +68,22 @@ _BODY = {
 }
 
 
+_ANSWER = {
+    "accepted": 1, "duplicates": 0, "refused_count": 0, "first_sequence": 41, "last_sequence": 41, "refused": [],
+}  # fmt: skip
+
+
 @router.post(
     "/v1/events",
     response_model=PublishAnswer,
-    responses={status: {"model": ProblemAnswer} for status in (400, 401, 403, 409, 413, 415, 422, 429, 500, 503, 507)},
+    responses={
+        **responses(PublishAnswer, _ANSWER, of_cut=False),
+        422: {
+            "model": PublishAnswer | ProblemAnswer,
+            "description": "With `atomic`, nothing was taken in; see the answer.",
+        },
+    },
+    summary="Publish events",
     openapi_extra={"requestBody": _BODY},
 )
 async def publish(

@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 from clearwell.errors import AccessError, ClearwellError, DataError, OverloadError, StorageError, UsageError
 
 _STATUSES: dict[str, int] = {
+    "answer_too_large": 413,
     "body_too_large": 413,
+    "comparison_unknown": 404,
     "credentials_missing": 401,
     "credentials_wrong": 401,
     "encoding_unknown": 415,
