@@ -23,6 +23,7 @@ from clearwell.values.times import stored_text
 
 LONGEST = 8_192
 _LARGEST = 2**63 - 1
+_LARGEST_MONEY = 10**38 - 1
 _PAGING = {"cursor", "limit"}
 
 Place = tuple[int | str, ...]
@@ -63,7 +64,8 @@ def read(text: str, subject: str, kinds: Sequence[type]) -> Cursor:
             raise ValueError("it belongs to another question")
         if [type(item) for item in place] != list(kinds):
             raise ValueError("it has another place")
-        if not all(abs(item) <= 10**40 for item in place if isinstance(item, int)):
+        most = _LARGEST if tuple(kinds) == (int,) else _LARGEST_MONEY
+        if not all(abs(item) <= most for item in place if isinstance(item, int)):
             raise ValueError("it has another place")
         if total is not None and type(total) is not int:
             raise ValueError("it has another total")

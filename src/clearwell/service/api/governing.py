@@ -141,7 +141,9 @@ class RetryBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"numbers": [12]}})
 
-    numbers: list[int] = Field([], max_length=10_000, description="Without any, all that wait.")
+    numbers: list[Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
+        [], max_length=10_000, description="Without any, all that wait."
+    )
     corrected: dict[str, Any] | None = Field(None, description="The record as it should have been.")
 
 

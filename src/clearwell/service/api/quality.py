@@ -140,6 +140,7 @@ def statement(
 def history(
     request: Request,
     _principal: Reading,
+    *,
     period: KindParameter = "day",
     node: Annotated[
         str, Query(max_length=255, description="The name of a team, a flow or an account type.")
