@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clearwell import bootstrap
 from clearwell.application import (
     arriving,
+    attributing,
     backing_up,
     checkpointing,
     compacting,
@@ -22,6 +23,7 @@ from clearwell.application import (
     evaluating,
     expecting,
     forgetting,
+    incidents,
     ingesting,
     modelling,
     projecting,
@@ -35,6 +37,7 @@ from clearwell.application import (
     verifying,
 )
 from clearwell.application.arriving import ArrivalsReport
+from clearwell.application.attributing import AttributionReport, Selection
 from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
@@ -43,6 +46,7 @@ from clearwell.application.cutting import CutRequest
 from clearwell.application.evaluating import EvaluationReport, Point
 from clearwell.application.expecting import ExpectationsReport
 from clearwell.application.forgetting import Forgotten
+from clearwell.application.incidents import IncidentReport
 from clearwell.application.modelling import CheckReport
 from clearwell.application.quarantining import Retried
 from clearwell.application.questions import OpenFilter, OpenReport, StatusReport
@@ -52,6 +56,7 @@ from clearwell.application.verifying import Verification
 from clearwell.application.verifying_seals import KeptCheckpoint
 from clearwell.application.workspace import Workspace
 from clearwell.bootstrap import open_producer, open_workspace
+from clearwell.catalog.incidents import Incident, Rule
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
 from clearwell.ingest.door import Receipt
@@ -134,7 +139,7 @@ class Project:
         return questions.balances(self._workspace, _request(at, known_at), account_type, properties or {})
 
     def scores(self, at: When = None, known_at: Known = None, period: str = "month", engine: str = "") -> ScoreReport:
-        """The tree of scores of a period, and of the one before it."""
+        """The tree of scores of a period, and of the one before it, with what of the lost money is explained now."""
         return scoring.scores(self._workspace, _request(at, known_at), period, engine)
 
     def quality(
@@ -220,6 +225,45 @@ class Project:
     def differences(self, comparison: Comparison, limit: int | None = None) -> list[dict[str, Any]]:
         """What a comparison found that does not match."""
         return list(comparing.differences(self._workspace, comparison.number, limit))
+
+    def open_incident(self, name: str, known: str = "") -> Incident:
+        """Name a cause, with what is known of it."""
+        return incidents.open_incident(self._workspace, name, known)
+
+    def close_incident(self, name: str, known: str | None = None) -> Incident:
+        """Say that a cause is over; what is attributed to it stays so."""
+        return incidents.close_incident(self._workspace, name, known)
+
+    def incidents(self, *, closed: bool = False) -> list[IncidentReport]:
+        """The open incidents, or with `closed` all, and how much is attributed to each."""
+        return incidents.listed(self._workspace, closed=closed)
+
+    def attribute(
+        self,
+        incident: str,
+        *subjects: str,
+        rule: Rule = "uncleared",
+        at: When = None,
+        known_at: Known = None,
+        move: bool = False,
+        **wanted: Any,
+    ) -> AttributionReport:
+        """Attribute subjects of a rule to an incident, or all that is `wanted`: other fields of `Selection`."""
+        selection = Selection(rule, subjects, **wanted)
+        return attributing.attribute(self._workspace, _request(at, known_at), incident, selection, move=move)
+
+    def withdraw(
+        self,
+        incident: str,
+        *subjects: str,
+        rule: Rule = "uncleared",
+        at: When = None,
+        known_at: Known = None,
+        **wanted: Any,
+    ) -> AttributionReport:
+        """Attribute subjects, or all that is `wanted`, or without either everything, to an incident no longer."""
+        selection = Selection(rule, subjects, **wanted) if subjects or wanted else None
+        return attributing.withdraw(self._workspace, _request(at, known_at), incident, selection)
 
     def quarantined(self, code: str | None = None, limit: int = 100) -> list[QuarantinedRecord]:
         """The records that wait in quarantine, with the reason for each."""

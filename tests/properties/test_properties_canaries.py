@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,15 @@ import polars as pl
 import pytest
 
 from agreement import Ask, Delivery, History, auditor_tables, disagreements, hold, stored_tables, tell
+from clearwell.catalog.incidents import RULES
 from clearwell.ingest.duplicates import Deduplicated
 from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.fold import CODED_SCHEMA, Coded, episodes_of
 from clearwell.ledger.posting import Posted
 from clearwell.ledger.rejections import no_rejections
+from clearwell.simulation.auditor import Finding
 from planting import Plant, in_text, replace_with
+from quality_agreement import Records, hold_explained
 
 if TYPE_CHECKING:
     from conftest import NewLedger
@@ -127,7 +130,9 @@ def _fold_by_effective_time(sound: Any) -> Any:
 
 
 def _all_fresh(_sound: Any) -> Any:
-    return lambda events, *_: Deduplicated(events.with_columns(identity_hash()), events["position"].clear(), no_rejections())
+    return lambda events, *_: Deduplicated(
+        events.with_columns(identity_hash()), events["position"].clear(), no_rejections()
+    )
 
 
 def _conflicts_unseen(sound: Any) -> Any:
@@ -247,3 +252,62 @@ def test_rows_that_depend_on_batches_are_found(new_ledger: NewLedger, monkeypatc
     told = (tell(new_ledger, replace(STORY, batch_events=size)) for size in (1, 500_000))
     rows = [json.dumps(stored_tables(both.ledger, left_out=["account_hash"]), default=str) for both in told]
     assert rows[0] != rows[1]
+
+
+EXPLAINED: dict[str, tuple[str, Plant]] = {
+    "overdue money of attributed accounts is off by one": (
+        "clearwell.quality.clearing.overdue_by_quarter",
+        in_text("sum(abs(balance))", "sum(abs(balance) + 1)"),
+    ),
+    "a name is read back as another account": (
+        "clearwell.application.explaining.accounts_named",
+        lambda sound: lambda *arguments: sound(*arguments).with_columns(account=pl.lit("other")),
+    ),
+    "late money is forgotten": (
+        "clearwell.application.explaining._late",
+        lambda sound: lambda *arguments: sound(*arguments).clear(),
+    ),
+    "late money is that of another quarter": (
+        "clearwell.application.explaining._late",
+        lambda sound: lambda *arguments: sound(*arguments).with_columns(pl.col("quarter") - 4 * 24 * 400),
+    ),
+    "missing money counts twice": (
+        "clearwell.application.explaining.attributed_missing",
+        lambda sound: lambda *arguments: sound(*arguments) * 2,
+    ),
+    "what is attributed does not reach the flow": (
+        "clearwell.quality.score._ALL_SUMS",
+        lambda sound: sound[:-1],
+    ),
+}
+"""What is planted in what the product says is explained: what is replaced, and by what."""
+
+
+def _explained(new_ledger: NewLedger) -> None:
+    """Hold what is explained together, with a cause for every second finding of each rule."""
+    flow = STORY.flow.replace("producer: a, moves", "producer: a, arrives_within: 1 minute, moves")
+    both = tell(new_ledger, replace(STORY, flow=flow))
+    rules = set()
+
+    def choose(found: Sequence[Finding]) -> list[Finding]:
+        chosen = [item for rule in RULES for item in [own for own in found if own.rule == rule][::2]]
+        rules.update(item.rule for item in chosen)
+        return chosen
+
+    hold_explained(both, Ask(), "month", choose, Records(there=1, gone=5))
+    assert rules == set(RULES)
+
+
+def test_what_is_explained_agrees_as_it_is(new_ledger: NewLedger) -> None:
+    """With nothing planted, accounts, events and records that have a cause explain the same on both sides."""
+    _explained(new_ledger)
+
+
+@pytest.mark.parametrize("planted", EXPLAINED)
+def test_what_is_planted_in_the_explained_is_found(
+    new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    """One discrepancy in what is attributed fails the comparison."""
+    replace_with(monkeypatch, *EXPLAINED[planted])
+    with pytest.raises(AssertionError):
+        _explained(new_ledger)

@@ -28,6 +28,7 @@ _WINDOWS: tuple[dict[str, str], ...] = (
     {"clears_within": "1 business day", "calendar": "US-NY"},
     {"clears_within": "3 business days", "calendar": "NL"},
 )
+_DEADLINES = ("1 minute", "20 days")
 _LARGEST = 2**63 - 1
 _CENTRAL = timezone(timedelta(hours=1))
 
@@ -107,7 +108,8 @@ def _put_event(draw: st.DrawFn, accounts: dict[str, Any], events: dict[str, Any]
     used = sorted({move["amount"] for move in moves})
     producer = events[name]["producer"] if name in events else draw(st.sampled_from(["one", "two"]))
     amounts = {amount: {"signed": draw(st.booleans())} for amount in used}
-    events[name] = {"producer": producer, "moves": moves, "amounts": amounts}
+    deadline = {"arrives_within": draw(st.sampled_from(_DEADLINES))} if draw(st.booleans()) else {}
+    events[name] = {"producer": producer, "moves": moves, "amounts": amounts, **deadline}
 
 
 @st.composite

@@ -86,6 +86,13 @@ class Known:
         return window_kinds(self.model, self.learned_seconds)
 
     @property
+    def producers(self) -> dict[str, str]:
+        """The producer of each event type, as the newest model up to the cut says that has it."""
+        versions = list(self.models)
+        upto = [*versions[: versions.index(self.model.version)], self.model.version]
+        return {name: item.producer for version in upto for name, item in self.models[version].event_types.items()}
+
+    @property
     def personal_names(self) -> list[str]:
         """The properties that a model of the project ever called personal, sorted."""
         return sorted({name for model in self.models.values() for name in model.personal_names})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -15,7 +15,7 @@ from clearwell.application.reading import reading
 from clearwell.application.scoring import period_named, tree_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
-from clearwell.quality import cleared, relations
+from clearwell.quality import cleared, metrics, relations
 from clearwell.quality.dialects import Dialect, statement
 from clearwell.quality.due import business_windows, fixed_windows, of_values
 from clearwell.quality.metrics import METRICS, OF_EVENTS, Metric, Scope, Sections, relation
@@ -24,7 +24,7 @@ from clearwell.quality.running import Engine, LogAtCut
 from clearwell.quality.windows import value_windows
 from clearwell.values.cuts import Cut
 from clearwell.values.durations import FixedDuration, parse_duration
-from clearwell.values.periods import KINDS, Span, micros
+from clearwell.values.periods import ALL_TIME, KINDS, Span, micros
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,13 @@ class Measures:
         """The rows of `metrics.relation`; counts and money are whole numbers of 128 bits."""
         with reading(self.books.log):
             return _as_frame(self._engine.run(relation(metric, self.scope, span, wanted), self._tables(metric)))
+
+    def clearing_among(self, accounts: pl.DataFrame, wanted: Sections) -> pl.DataFrame:
+        """The rows of clearing, of all time, of the accounts with these keys alone (`account_type`, `account`)."""
+        scope = replace(self.scope, episodes=metrics.episodes_among(self.scope))
+        tables = {**self._tables("clearing"), metrics.CHOSEN_ACCOUNTS: accounts.to_arrow()}
+        with reading(self.books.log):
+            return _as_frame(self._engine.run(relation("clearing", scope, ALL_TIME, wanted), tables))
 
     def statement(self, wanted: MeasureRequest, span: Span, dialect: Dialect) -> str:
         """What gives the rows of `frame` in another system."""

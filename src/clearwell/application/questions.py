@@ -65,7 +65,10 @@ class StatusReport:
 
 @dataclass(frozen=True)
 class OpenFilter:
-    """Which open accounts are wanted. Money is in minor units and compared with the amount of the balance."""
+    """Which open accounts are wanted. Money is in minor units and compared with the amount of the balance.
+
+    `opened_from` is the first effective time of opening that is wanted, `opened_until` the first that is not.
+    """
 
     flow: str | None = None
     account_type: str | None = None
@@ -76,6 +79,8 @@ class OpenFilter:
     older_than_seconds: int | None = None
     least_money: int | None = None
     most_money: int | None = None
+    opened_from: datetime | None = None
+    opened_until: datetime | None = None
     sort: str = "age"
     limit: int | None = None
     after: tuple[int | str, ...] = ()
@@ -130,7 +135,7 @@ def open_query(
 
     `before` is a condition that all of them meet.
     """
-    conditions, parameters = _conditions(books.model, currencies, wanted)
+    conditions, parameters = conditions_of(books.model, currencies, wanted)
     conditions += [before, _beyond(SORT_KEYS[wanted.sort], wanted.after, parameters)]
     limit = f" LIMIT {int(wanted.limit)}" if wanted.limit is not None else ""
     source = clearing.open_with_state(books.kinds)
@@ -142,7 +147,7 @@ def open_query(
 
 def _open_count(books: Evaluated, currencies: Currencies, wanted: OpenFilter) -> tuple[int, str]:
     """How many open accounts match, on whatever page, and a condition that those of the first page meet."""
-    conditions, parameters = _conditions(books.model, currencies, wanted)
+    conditions, parameters = conditions_of(books.model, currencies, wanted)
     if wanted.total is not None:
         return wanted.total, "true"
     if wanted.limit and wanted.sort == "age" and not wanted.after and _is_summed(wanted):
@@ -239,7 +244,11 @@ def _open_account(model: Model, row: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def _conditions(model: Model, currencies: Currencies, wanted: OpenFilter) -> tuple[list[str], dict[str, Any]]:
+def conditions_of(model: Model, currencies: Currencies, wanted: OpenFilter) -> tuple[list[str], dict[str, Any]]:
+    """What a filter asks of `clearing.open_with_state`: conditions that all must hold, and their parameters.
+
+    Raises UsageError for a name that the model does not know, an unknown currency, and an unknown sort.
+    """
     _require_known(model, currencies, wanted)
     tests = {
         "flow = $flow": wanted.flow,
@@ -250,6 +259,8 @@ def _conditions(model: Model, currencies: Currencies, wanted: OpenFilter) -> tup
         "age_seconds >= $older_than": wanted.older_than_seconds,
         "abs(balance) >= $least_money": wanted.least_money,
         "abs(balance) <= $most_money": wanted.most_money,
+        "opened_at >= $opened_from": wanted.opened_from,
+        "opened_at < $opened_until": wanted.opened_until,
     }
     conditions, parameters = ["true"], dict[str, Any]()
     for condition, value in tests.items():
@@ -319,7 +330,8 @@ def _declared(model: Model, account_type: str) -> AccountType:
 def _is_summed(wanted: OpenFilter) -> bool:
     """Whether it asks for nothing but what the sums by hour tell apart."""
     others = (wanted.state, wanted.older_than_seconds, wanted.least_money, wanted.most_money)
-    return not wanted.properties and all(value is None for value in others)
+    opened = (wanted.opened_from, wanted.opened_until)
+    return not wanted.properties and all(value is None for value in (*others, *opened))
 
 
 def _one(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...]:

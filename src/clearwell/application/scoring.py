@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at
+from clearwell.application.explaining import Attributed, attributed_at, overdue_on
 from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import comparisons
@@ -17,7 +19,7 @@ from clearwell.errors import UsageError
 from clearwell.projections.cuts import event_sums_at
 from clearwell.quality import clearing, score
 from clearwell.quality.changes import with_changes
-from clearwell.quality.rows import Subjects, summed
+from clearwell.quality.rows import Subjects, rows_within, summed
 from clearwell.values import periods
 from clearwell.values.cuts import Cut
 from clearwell.values.periods import QUARTER_US, Span
@@ -32,13 +34,15 @@ _HOUR_US = 4 * QUARTER_US
 class ScoreReport:
     """The cut, the period, and the tree of scores: rows as docs/guides/quality.md lists them.
 
-    `before` is the tree of the period before, at the same cut; empty for all time.
+    `before` is the tree of the period before, at the same cut; empty for all time. What is explained goes by the
+    attributions in force at `explained_at`, when it was asked, whatever the cut.
     """
 
     cut: Cut
     period: Span
     nodes: list[dict[str, Any]]
     before: list[dict[str, Any]]
+    explained_at: datetime
 
     @property
     def changes(self) -> list[dict[str, Any]]:
@@ -71,9 +75,9 @@ def scores(workspace: Workspace, request: CutRequest, period: str = "month", eng
     with scoring_at(workspace, request, engine) as scoring:
         known = scoring.known
         span = period_named(period, known)
-        earlier = periods.before(span, known.time_zone)
-        tree, *before = scoring.trees([span, *([earlier] if earlier else [])])
-        return ScoreReport(known.cut, span, tree.nodes, before[0].nodes if before else [])
+        earlier, now = periods.before(span, known.time_zone), workspace.clock()
+        tree, *before = scoring.trees([span, *([earlier] if earlier else [])], explained=True)
+        return ScoreReport(known.cut, span, tree.nodes, before[0].nodes if before else [], now)
 
 
 def period_named(text: str, known: Known) -> Span:
@@ -92,26 +96,37 @@ class Scoring:
     sums: Callable[[Sequence[Span]], tuple[pl.DataFrame, pl.DataFrame]]
     """Both frames are in order of `quarter`."""
     missing: Callable[[Span], Missing]
+    attributed: Callable[[], Attributed | None]
+    """What of the lost money is attributed to incidents now."""
 
-    def trees(self, spans: Sequence[Span]) -> Iterator[Tree]:
-        """The tree of each of these periods, in turn."""
+    def trees(self, spans: Sequence[Span], *, explained: bool = False) -> Iterator[Tree]:
+        """The tree of each of these periods, in turn; `explained`, if that is asked."""
         subjects = Subjects.of(self.known.models, self.known.model)
         moved, due = self.sums(spans)
+        attributed = self.attributed() if explained else None
         for span in spans:
             missing = self.missing(span)
-            measured = score.Measured(_rows(moved, span), _rows(due, span), missing.rows)
+            measured = score.Measured(rows_within(moved, span), rows_within(due, span), missing.rows)
+            if explained:
+                rows = attributed.rows(span, missing.comparisons) if attributed else []
+                measured = replace(measured, attributed=rows)
             yield Tree(score.tree(subjects, measured), missing.comparisons)
 
 
 def tree_of(workspace: Workspace, measures: Measures, span: Span) -> list[dict[str, Any]]:
-    """The tree of scores of a period, computed by the metrics."""
-    (tree,) = _by_metrics(workspace, measures).trees([span])
+    """The tree of scores of a period, computed by the metrics, explained by the attributions in force now."""
+    (tree,) = _by_metrics(workspace, measures).trees([span], explained=True)
     return tree.nodes
 
 
 def _by_metrics(workspace: Workspace, measures: Measures, used: Collection[int] | None = None) -> Scoring:
     known = measures.books
-    return Scoring(known, lambda spans: _measured(measures, spans), lambda span: _missing(workspace, known, span, used))
+    return Scoring(
+        known,
+        lambda spans: _measured(measures, spans),
+        lambda span: _missing(workspace, known, span, used),
+        lambda: attributed_at(workspace, known, lambda accounts: _measured_among(measures, accounts)),
+    )
 
 
 def _missing(workspace: Workspace, known: Known, span: Span, used: Collection[int] | None) -> Missing:
@@ -139,7 +154,12 @@ def scoring_at(
             yield _by_metrics(workspace, measures, used)
         return
     with books_at(workspace, request) as books:
-        yield Scoring(books, lambda spans: _kept(books, spans), lambda span: _missing(workspace, books, span, used))
+        yield Scoring(
+            books,
+            lambda spans: _kept(books, spans),
+            lambda span: _missing(workspace, books, span, used),
+            lambda: attributed_at(workspace, books, lambda accounts: overdue_on(books, accounts)),
+        )
 
 
 def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -148,6 +168,12 @@ def _measured(measures: Measures, spans: Sequence[Span]) -> tuple[pl.DataFrame, 
     by_quarter, whole = Sections(quarters=True), _whole(spans)
     moved, due = (measures.frame(metric, whole, by_quarter) for metric in ("timeliness", "clearing"))
     return moved.sort("quarter"), due.sort("quarter")
+
+
+def _measured_among(measures: Measures, accounts: pl.DataFrame) -> pl.DataFrame:
+    from clearwell.quality.metrics import Sections
+
+    return measures.clearing_among(accounts, Sections(quarters=True))
 
 
 def _kept(books: Evaluated, spans: Sequence[Span]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -170,13 +196,3 @@ def _whole(spans: Sequence[Span]) -> Span:
     first = None if None in starts else min(item for item in starts if item is not None)
     last = None if None in ends else max(item for item in ends if item is not None)
     return Span("all", "all", first, last)
-
-
-def _rows(frame: pl.DataFrame, span: Span) -> list[dict[str, Any]]:
-    """The rows of a period, summed over its quarters."""
-    subject, quarter = frame.columns[0], frame["quarter"]
-    if span.start_us is not None and span.end_us is not None:
-        first, last = (int(quarter.search_sorted(-(-edge // QUARTER_US))) for edge in (span.start_us, span.end_us))
-        frame = frame.slice(first, last - first)
-    sums = frame.group_by(subject, "currency").agg(pl.col(summed(frame)).sum())
-    return sums.sort(subject, "currency").to_dicts()

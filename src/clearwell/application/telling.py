@@ -56,7 +56,8 @@ def period_as_json(span: Span) -> dict[str, object]:
 
 def scores_as_json(report: ScoreReport) -> dict[str, object]:
     """The tree of scores."""
-    return {"cut": cut_as_json(report.cut), "period": period_as_json(report.period), "nodes": report.changes}
+    own = {"cut": cut_as_json(report.cut), "period": period_as_json(report.period)}
+    return {**own, "explained_at": report.explained_at, "nodes": report.changes}
 
 
 def measured_as_json(report: MeasureReport, metric: str) -> dict[str, object]:

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, String, delete, func, insert, literal, literal_column, select, update
 
-from clearwell.catalog.tables import comparison_differences, comparisons
+from clearwell.catalog.tables import attributions, comparison_differences, comparisons
 from clearwell.errors import StorageError
 from clearwell.values.cuts import Cut
 from clearwell.values.periods import Span
@@ -88,6 +88,19 @@ def comparison(connection: Connection, number: int) -> RowMapping:
     return connection.execute(select(comparisons).where(whole)).mappings().one()
 
 
+def event_type_of(connection: Connection, number: int) -> str | None:
+    """The event type of a run; None where there is no such run, or it is not whole."""
+    own = select(comparisons.c.event_type).where(comparisons.c.number == number, comparisons.c.complete)
+    return connection.execute(own).scalar()
+
+
+def missing_ids(connection: Connection, number: int) -> Iterator[str]:
+    """The ids of the records that a run found to be missing."""
+    own = comparison_differences.c
+    for (name,) in connection.execute(select(own.id).where(own.comparison == number, own.kind == "missing")):
+        yield name
+
+
 def newest_comparisons(connection: Connection, source: str, before: int | None, most: int) -> Sequence[RowMapping]:
     """The rows of the newest `most` whole runs, of one source or all, the newest first; with `before`, older ones."""
     statement = select(comparisons).where(comparisons.c.complete).order_by(comparisons.c.number.desc()).limit(most)
@@ -128,15 +141,55 @@ def newest(connection: Connection, period: Span | None, cut: Cut) -> list[int]:
 
 def missing_money(connection: Connection, numbers: Collection[int]) -> list[MissingMoney]:
     """What is missing by these runs, in order of their sources."""
-    rows = connection.execute(
-        select(comparisons)
-        .where(comparisons.c.complete, comparisons.c.number.in_(numbers))
-        .order_by(comparisons.c.source)
-    ).mappings()
     return [
-        MissingMoney(
-            row["source"], row["flow"], row["event_type"], currency, part["money"], part["count"], row["estimated"]
-        )
-        for row in rows
+        _missing(row, currency, part["money"], part["count"])
+        for row in _whole(connection, numbers)
         for currency, part in sorted(json.loads(row["missing_money"]).items())
     ]
+
+
+def attributed_missing(
+    connection: Connection, producers: Mapping[str, str], numbers: Collection[int]
+) -> list[MissingMoney]:
+    """What of `missing_money` is of records that are attributed to an incident now, as PRODUCER/ID.
+
+    `producers` are those of event types. Of an estimate it is the share of the records.
+    """
+    found = []
+    for row in _whole(connection, numbers):
+        if row["missing_count"]:
+            sums, count = _attributed_sums(connection, row["number"], producers[row["event_type"]])
+            if row["estimated"]:
+                estimates = json.loads(row["missing_money"])
+                sums = {name: part["money"] * count // row["missing_count"] for name, part in estimates.items()}
+            found += [_missing(row, currency, money, count) for currency, money in sorted(sums.items())]
+    return found
+
+
+def _attributed_sums(connection: Connection, number: int, producer: str) -> tuple[dict[str, int], int]:
+    """Per currency the money of the missing records that are attributed, and how many of them there are."""
+    own = comparison_differences.c
+    amount = (own.currency, own.amount)  # Sums of these might not fit in the integers of a database.
+    is_attributed = (
+        select(attributions)
+        .where(attributions.c.withdrawn_at == literal_column("''", String), attributions.c.rule == "missing")
+        .where(attributions.c.subject == literal(f"{producer}/") + own.id)
+        .exists()
+    )
+    statement = select(*amount, func.count()).where(own.comparison == number, own.kind == "missing", is_attributed)
+    sums, count = dict[str, int](), 0
+    for currency, money, records in connection.execute(statement.group_by(*amount)):
+        count += records
+        if currency is not None and money is not None:
+            sums[currency] = sums.get(currency, 0) + abs(money) * records
+    return sums, count
+
+
+def _whole(connection: Connection, numbers: Collection[int]) -> Sequence[RowMapping]:
+    """The rows of these runs, as far as they are whole, in order of their sources."""
+    chosen = select(comparisons).where(comparisons.c.complete, comparisons.c.number.in_(numbers))
+    return connection.execute(chosen.order_by(comparisons.c.source)).mappings().all()
+
+
+def _missing(row: RowMapping, currency: str, money: int, count: int) -> MissingMoney:
+    return MissingMoney(row["source"], row["flow"], row["event_type"], currency, money, count, row["estimated"])

@@ -20,7 +20,7 @@ from clearwell.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from clearwell.catalog.postgresql import PostgresqlSchema
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration; tests/structure proves that it is Alembic's head too."""
 
 _VERSION = Table(

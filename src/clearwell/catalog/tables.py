@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
 metadata = MetaData()
@@ -324,3 +325,40 @@ audit_entries = Table(
     Index("audit_entries_by_time", "at"),
 )
 """One row per change that a person or a key made: who, what, of what, when, and from where. `details` is JSON."""
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("known", Text, nullable=False),
+    Column("opened_at", String(32), nullable=False),
+    Column("closed_at", String(32), nullable=False),
+)
+"""One row per cause that someone has named, with what is known of it. While it is open, `closed_at` is empty."""
+
+attributions = Table(
+    "attributions",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("incident", Integer, ForeignKey("incidents.number"), nullable=False),
+    Column("rule", String(16), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("sequence", BigInteger),
+    Column("attributed_at", String(32), nullable=False),
+    Column("withdrawn_at", String(32), nullable=False),
+    Index("attributions_of_incident", "incident", "withdrawn_at"),
+    Index(
+        "attributions_in_force",
+        "rule",
+        "subject",
+        unique=True,
+        sqlite_where=literal_column("withdrawn_at = ''"),
+        postgresql_where=literal_column("withdrawn_at = ''"),
+    ),
+)
+"""One row per subject of a finding and incident that is its cause; in force while `withdrawn_at` is empty.
+
+The subject is an account as it is printed (rule `uncleared`), or PRODUCER/ID of an event (`late`) or of a record
+without one (`missing`). `sequence` is that of a late event, which is found by it.
+"""

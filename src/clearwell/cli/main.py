@@ -21,6 +21,7 @@ from clearwell.cli import (
     events,
     evidence,
     expectations,
+    incidents,
     models,
     personal,
     proof,
@@ -52,6 +53,7 @@ questions.add_to(app)
 quality.add_to(app)
 expectations.add_to(app)
 completeness.add_to(app)
+app.add_typer(incidents.app, name="incident")
 app.add_typer(quarantine.app, name="quarantine")
 personal.add_to(app)
 proof.add_to(app)

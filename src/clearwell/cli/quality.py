@@ -22,6 +22,7 @@ from clearwell.cli.output import (
 from clearwell.cli.questions import cut_text, shown_money
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
+from clearwell.values.instants import format_instant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,7 @@ _INDENT = {"company": 0, "team": 1, "flow": 2, "account_type": 3}
 _NODE_FIELDS = (
     "node", "name", "parent", "currency", "total_money", "uncleared_money", "late_money", "missing_money",
     "missing_estimated", "score", "score_before", "score_change", "lost_money_change",
+    "attributed_money", "explained",
 )  # fmt: skip
 _SHARES = ("timeliness", "clearing", "cleared_on_time")
 _SHOWN: dict[str, tuple[str, ...]] = {
@@ -217,8 +219,7 @@ def _require_same(workspace: Workspace, points: Sequence[Point]) -> None:
 
 
 def _history_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
-    _name, _currency, score, _before, *money = _score_cells(workspace, {**row, "score_before": None})
-    return [score, "█" * round(10 * (row["score"] or 0)), *money]
+    return [shown_share(row["score"]), "█" * round(10 * (row["score"] or 0)), *_money_cells(workspace, row)]
 
 
 def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
@@ -231,11 +232,13 @@ def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
         return
     headings = [("", "left"), ("", "left")] + [
         (name, "right")
-        for name in ("Score", "Before", "Change", "Total", "Uncleared", "Late", "Missing", "Lost, change")
+        for name in ("Score", "Before", "Change", "Explained", "Total", "Uncleared", "Late", "Missing", "Lost, change")
     ]
     cells = [_cells_with_changes(workspace, row) for row in nodes]
     print_table(f"Quality, {_period_text(report.period)}", headings, cells)
     typer.echo(cut_text(report.cut))
+    if any(row["attributed_money"] for row in nodes):
+        typer.echo(f"Explained by what is attributed to incidents, as known at {format_instant(report.explained_at)}.")
 
 
 def _cells_with_changes(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
@@ -248,14 +251,19 @@ def _cells_with_changes(workspace: Workspace, row: Mapping[str, Any]) -> list[ob
 
 
 def _score_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:
+    shares = [shown_share(row[name]) for name in ("score", "score_before", "explained")]
+    name = "  " * _INDENT[row["node"]] + row["name"]
+    return [name, row["currency"], *shares, *_money_cells(workspace, row)]
+
+
+def _money_cells(workspace: Workspace, row: Mapping[str, Any]) -> list[str]:
     money = [
         shown_money(workspace, row[f"{name}_money"], row["currency"]) if row[f"{name}_money"] else ""
         for name in ("total", "uncleared", "late", "missing")
     ]
     if row["missing_estimated"]:
         money[-1] = f"about {money[-1]}"
-    name = "  " * _INDENT[row["node"]] + row["name"]
-    return [name, row["currency"], shown_share(row["score"]), shown_share(row["score_before"]), *money]
+    return money
 
 
 def _print_rows(workspace: Workspace, report: Any, metric: str, form: str) -> None:

@@ -49,10 +49,10 @@ def opening_days() -> str:
     """
 
 
-def open_with_state(kinds: WindowKinds = _ALL_KINDS) -> str:
+def open_with_state(kinds: WindowKinds = _ALL_KINDS, accounts: str = "open_at") -> str:
     """The accounts open at the cut with `due_at` and `state` (`in_flight` or `overdue`), and whose they are.
 
-    Without a window (learned, and no history yet) an account is in flight.
+    Without a window (learned, and no history yet) an account is in flight. `accounts` are all of `open_at`, or some.
     """
     due_at = _due_at(kinds)
     return f"""
@@ -62,7 +62,20 @@ def open_with_state(kinds: WindowKinds = _ALL_KINDS) -> str:
         o.last_sequence, {due_at} AS due_at,
         CASE WHEN {due_at} <= $effective_at THEN 'overdue' ELSE 'in_flight' END AS state,
         CAST(date_sub('second', o.opened_effective_at, $effective_at) AS BIGINT) AS age_seconds
-    FROM open_at AS o JOIN windows AS w USING (account_type) {_windows_of("o", kinds)}
+    FROM {accounts} AS o JOIN windows AS w USING (account_type) {_windows_of("o", kinds)}
+    """
+
+
+def overdue_by_quarter(accounts: str, kinds: WindowKinds = _ALL_KINDS) -> str:
+    """The overdue money of the accounts of a relation (`account_type`, `account`), as `due_by_quarter` tells it.
+
+    These are picked out before anything else is asked of the open accounts: that makes a few cost a tenth.
+    """
+    chosen = f"(SELECT * FROM open_at SEMI JOIN {accounts} USING (account_type, account))"
+    return f"""
+    SELECT account_type, currency, epoch_us(opened_at) // 900000000 AS quarter,
+        sum(abs(balance))::HUGEINT AS overdue_money
+    FROM ({open_with_state(kinds, chosen)}) WHERE state = 'overdue' GROUP BY ALL ORDER BY quarter
     """
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import ibis
 from ibis.expr.types import Table
 
 from clearwell.flows.model import Model
@@ -89,6 +90,16 @@ def _of_events(metric: Metric, scope: Scope, span: Span, wanted: Sections) -> Ta
     if wanted.property_name is None:
         return found
     return sections.of_top_values(found, keep[0], "event_count", wanted.most)
+
+
+CHOSEN_ACCOUNTS = "chosen_accounts"
+"""A relation of accounts, by `account_type` and `account`: that of `episodes_among`."""
+
+
+def episodes_among(scope: Scope) -> Table:
+    """The episodes of the accounts of `CHOSEN_ACCOUNTS` alone."""
+    chosen = ibis.table({"account_type": "string", "account": "string"}, name=CHOSEN_ACCOUNTS)
+    return _episodes(scope).semi_join(chosen, ["account_type", "account"])
 
 
 def _episodes(scope: Scope) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from clearwell.flows.model import Model
-from clearwell.values.periods import KINDS, QUARTER_US, instant, period_of
+from clearwell.values.periods import KINDS, QUARTER_US, Span, instant, period_of
 
 BY_MODEL = ("flow", "owner", "event_type", "account_type", "producer", "currency")
 """The cross-sections beside periods and properties."""
@@ -60,6 +60,16 @@ class Subjects:
 def summed(frame: pl.DataFrame) -> list[str]:
     """The columns that are added up."""
     return [name for name in frame.columns if name.endswith(("_count", "money"))]
+
+
+def rows_within(frame: pl.DataFrame, span: Span) -> list[dict[str, Any]]:
+    """The rows of a period, per subject (the first column) and currency, of a frame in order of its `quarter`."""
+    subject, quarter = frame.columns[0], frame["quarter"]
+    if span.start_us is not None and span.end_us is not None:
+        first, last = (int(quarter.search_sorted(-(-edge // QUARTER_US))) for edge in (span.start_us, span.end_us))
+        frame = frame.slice(first, last - first)
+    sums = frame.group_by(subject, "currency").agg(pl.col(summed(frame)).sum())
+    return sums.sort(subject, "currency").to_dicts()
 
 
 def rows(

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearwell.values.accounts import SEPARATOR, account_key, account_name, account_values
+from clearwell.values.accounts import (
+    MOST_READINGS,
+    SEPARATOR,
+    account_key,
+    account_name,
+    account_values,
+    keys_named,
+)
 
 property_values = st.text(st.characters(exclude_characters=SEPARATOR))
 
@@ -35,3 +42,20 @@ def test_name_shows_properties_in_order() -> None:
     name = account_name("charge_undisbursed", {"charge": "ch_1", "business": "acct_A"})
     assert name == "charge_undisbursed{charge=ch_1, business=acct_A}"
     assert account_name("platform_fees", {}) == "platform_fees{}"
+
+
+def test_a_name_is_read_back_in_every_way() -> None:
+    """Where a value has what stands between values, two accounts print the same, and both are told."""
+    name = account_name("c", {"p": "a, q=b", "q": "c"})
+    assert name == account_name("c", {"p": "a", "q": "b, q=c"})
+    assert keys_named(name, "c", ["p", "q"]) == [account_key(["a", "b, q=c"]), account_key(["a, q=b", "c"])]
+    assert keys_named("c{}", "c", []) == [""]
+    for other in ("c{p=a}", "d{p=a, q=b}", "c{p=a, q=b", f"c{{p=a{SEPARATOR}, q=b}}"):
+        assert keys_named(other, "c", ["p", "q"]) == []
+
+
+def test_a_name_made_up_to_be_read_in_many_ways_takes_no_time() -> None:
+    """Only the first readings are looked at, and where there is none, that is seen at once."""
+    many = "c{p=" + ", q=" * 60 + ", r=" * 60 + ", s=" * 60
+    assert len(keys_named(many + "}", "c", ["p", "q", "r", "s"])) == MOST_READINGS
+    assert keys_named(many + "}", "c", ["p", "q", "r", "s", "t"]) == []

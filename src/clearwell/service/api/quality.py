@@ -66,14 +66,15 @@ ByParameter = Annotated[
 _PERIOD = {"name": "2026-01", "start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}
 _NODE = {
     "node": "company", "name": "company", "parent": None, "currency": "USD", "total_money": 1970, "uncleared_money": 0,
-    "late_money": 0, "missing_money": 0, "missing_estimated": False, "score": 1.0, "score_before": None,
+    "late_money": 0, "missing_money": 0, "missing_estimated": False, "score": 1.0,
+    "attributed_money": 0, "explained": 1.0, "score_before": None, "score_change": None, "lost_money_change": None,
 }  # fmt: skip
 
 
 @router.get(
     "/v1/quality",
     summary="The tree of scores",
-    responses=responses(QualityAnswer, {"period": _PERIOD, "nodes": [_NODE]}, arrow=True),
+    responses=responses(QualityAnswer, {"period": _PERIOD, "explained_at": "2026-02-01T00:00:00Z", "nodes": [_NODE]}, arrow=True),
 )
 def quality(asked: Asked, period: PeriodParameter = "month") -> Response:
     """The score of company, teams, flows and account types in a period, and the money that lowers it."""
