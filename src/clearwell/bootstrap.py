@@ -5,6 +5,7 @@ It imports little, for every command pays for it; `project`, the Python API, imp
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from clearwell.application import restoring
     from clearwell.application.comparing import Asked, Producer
     from clearwell.quality.running import Engine, LogAtCut
+    from clearwell.service.serving import ServeOptions
 
 
 def _now() -> datetime:
@@ -75,22 +77,24 @@ def open_producer(asked: Asked, folder: Path) -> AbstractContextManager[Producer
     return producers.open_producer(asked, folder)
 
 
-def serve(folder: Path | str, host: str, port: int, *, say: Callable[[str], None]) -> None:
-    """Run the service of the project in `folder` until the process is asked to stop.
+def serve(folder: Path | str, options: ServeOptions, *, say: Callable[[str], None]) -> None:
+    """Run the service of the project in `folder` until the process is asked to stop; only in the main thread.
 
-    On the first start an administrator's key is made, and told once. Raises as `open_workspace` and `running` do.
+    On the first start an administrator's key is made, and told by `say` once; everything else is logged. Raises as
+    `open_workspace`, `running` and `serving.serve` do, and UsageError for options that are not safe.
     """
-    import uvicorn
-
     from clearwell.application.access import first_key
-    from clearwell.service.api.app import create_app
+    from clearwell.service import logs, serving
     from clearwell.service.running import ServiceOptions, running
 
-    with open_workspace(folder, say=say) as workspace, running(workspace, ServiceOptions()) as service:
+    options.require_safe()
+    logs.set_up(options.log_format)
+    serving.set_up_traces()
+    signals = serving.Signals()
+    service_options = ServiceOptions(metrics_need_key=not options.is_loopback, open_producer=open_producer)
+    with open_workspace(folder, say=logs.logger.warning) as workspace, running(workspace, service_options) as service:
         made = first_key(workspace)
         if made is not None:
             say(f"The administrator's key, which is not kept and never told again: {made.secret}")
-        config = uvicorn.Config(
-            create_app(service), host=host, port=port, log_config=None, access_log=False, server_header=False
-        )
-        uvicorn.Server(config).run()
+        serving.serve(service, options, signals)
+    logs.log(logging.INFO, "stopped")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.types import ASGIApp
 
 from clearwell import __version__
-from clearwell.service.api import events, problems
-from clearwell.service.api.security import Doorman
+from clearwell.service.api import events, jobs, operations, problems
+from clearwell.service.api.security import Doorman, needs
+from clearwell.service.api.watching import Watch
 from clearwell.service.running import Service
 
 _DESCRIPTION = """Publish money-movement events, and ask which money is stuck, where, whose, and since when.
@@ -15,11 +17,23 @@ Money is in minor units of its currency, in whole numbers. Instants are ISO 8601
 """
 
 
+class _Watched(FastAPI):
+    """An app whose outermost layer sees every request, and every answer as it is sent."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The layers of the app."""
+        return Watch(super().build_middleware_stack(), self.state.service)
+
+
 def create_app(service: Service) -> FastAPI:
     """The app of a service. It opens and closes nothing."""
-    app = FastAPI(title="Clearwell", version=__version__, description=_DESCRIPTION)
+    app = _Watched(title="Clearwell", version=__version__, description=_DESCRIPTION)
     app.state.service = service
     app.state.doorman = Doorman(service.workspace)
     problems.add_to(app)
     app.include_router(events.router)
+    app.include_router(jobs.router)
+    app.include_router(operations.router)
+    may_see = [Depends(needs("read"))] if service.options.metrics_need_key else []
+    app.include_router(operations.metrics_router, dependencies=may_see)
     return app
