@@ -272,12 +272,17 @@ class Publisher:
             if self._door is not None:
                 self._door.reread(self._workspace.log())
 
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        with spans.span(step), self._observer.timed(step):
+            yield
+
     def _run(self) -> None:
         while not self._ended:
             try:
                 with writing(self._workspace) as lease, following(self._workspace) as follower:
                     while self._may_work():
-                        model, door = open_door(self._workspace, lease, timed=self._observer.timed)
+                        model, door = open_door(self._workspace, lease, timed=self._timed)
                         with self._changed:
                             self._is_open, self._error = True, None
                             self._changed.notify_all()

@@ -22,5 +22,5 @@ def here() -> SpanContext | None:
 
 def span(name: str, after: Iterable[SpanContext | None] = ()) -> AbstractContextManager[Span]:
     """A span of this name, within the one that we are in, with links to those that it goes on from."""
-    links = [Link(item) for item in dict.fromkeys(after) if item is not None]
+    links = [Link(item) for item in {item.span_id: item for item in after if item is not None}.values()]
     return _tracer.start_as_current_span(f"clearwell.{name}", links=links)

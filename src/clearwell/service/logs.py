@@ -26,7 +26,8 @@ def set_up(form: LogFormat, stream: TextIO | None = None) -> None:
     handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING)  # What libraries tell, as of the addresses that they ask, may hold secrets.
+    logger.setLevel(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         other = logging.getLogger(name)
         other.handlers.clear()

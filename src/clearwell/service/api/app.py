@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
 
 from clearwell import __version__
@@ -17,6 +18,10 @@ Money is in minor units of its currency, in whole numbers. Instants are ISO 8601
 """
 
 
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+"""FastAPI's own spans have the values of queries; `watching` makes ours."""
+
+
 class _Watched(FastAPI):
     """An app whose outermost layer sees every request, and every answer as it is sent."""
 
@@ -27,7 +32,7 @@ class _Watched(FastAPI):
 
 def create_app(service: Service) -> FastAPI:
     """The app of a service. It opens and closes nothing."""
-    app = _Watched(title="Clearwell", version=__version__, description=_DESCRIPTION)
+    app = _Watched(title="Clearwell", version=__version__, description=_DESCRIPTION, telemetry=_NO_TELEMETRY)
     app.state.service = service
     app.state.doorman = Doorman(service.workspace)
     problems.add_to(app)
