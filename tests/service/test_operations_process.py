@@ -158,7 +158,7 @@ def test_commands_ask_while_a_service_is_under_load(
         for arguments in (
             ("status", "--json"),
             ("quality", "--json"),
-            ("trace", "t0_1_0", "--json"),
+            ("trace", "charge=t0_1_0", "--json"),
             ("verify",),
             ("status", "--json"),
         ):
