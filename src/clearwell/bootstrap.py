@@ -5,13 +5,12 @@ It imports little, for every command pays for it; `project`, the Python API, imp
 
 from __future__ import annotations
 
+import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from clearwell.application.workspace import Workspace
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from clearwell.application import restoring
     from clearwell.application.comparing import Asked, Producer
     from clearwell.quality.running import Engine, LogAtCut
+    from clearwell.service.serving import ServeOptions
 
 
 def _now() -> datetime:
@@ -77,30 +77,24 @@ def open_producer(asked: Asked, folder: Path) -> AbstractContextManager[Producer
     return producers.open_producer(asked, folder)
 
 
-def serve(folder: Path | str, host: str, port: int, *, say: Callable[[str], None]) -> None:
-    """Run the service of the project in `folder` until the process is asked to stop.
+def serve(folder: Path | str, options: ServeOptions, *, say: Callable[[str], None]) -> None:
+    """Run the service of the project in `folder` until the process is asked to stop; only in the main thread.
 
-    On the first start an administrator's key is made, and told once. Raises as `open_workspace` and `running` do.
+    On the first start an administrator's key is made, and told by `say` once; everything else is logged. Raises as
+    `open_workspace`, `running` and `serving.serve` do, and UsageError for options that are not safe.
     """
-    import uvicorn
-
     from clearwell.application.access import first_key
-    from clearwell.service.api.app import create_app
+    from clearwell.service import logs, serving
     from clearwell.service.running import ServiceOptions, running
 
-    options = ServiceOptions(open_producer=open_producer)
-    with open_workspace(folder, say=say) as workspace, running(workspace, options) as service:
+    options.require_safe()
+    logs.set_up(options.log_format)
+    serving.set_up_traces()
+    signals = serving.Signals()
+    service_options = ServiceOptions(metrics_need_key=not options.is_loopback, open_producer=open_producer)
+    with open_workspace(folder, say=logs.logger.warning) as workspace, running(workspace, service_options) as service:
         made = first_key(workspace)
         if made is not None:
             say(f"The administrator's key, which is not kept and never told again: {made.secret}")
-        app = create_app(service)
-
-        class Server(uvicorn.Server):
-            """Lets those who listen go when it is asked to stop, for it waits for every answer to end."""
-
-            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                threading.Thread(target=app.state.feeds.end).start()  # What was interrupted may hold its lock.
-                super().handle_exit(sig, frame)
-
-        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
-        Server(config).run()
+        serving.serve(service, options, signals)
+    logs.log(logging.INFO, "stopped")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
@@ -26,6 +26,8 @@ CATALOG_URL = "CLEARWELL_CATALOG_URL"
 LARGEST_FILE_BYTES = 1_048_576
 _DEEPEST = 12
 _LONGEST_NAME = 255
+_SCHEDULE = re.compile(r"off|([1-9][0-9]{0,5}) (minute|hour|day)s?|daily at ([01][0-9]|2[0-3]):([0-5][0-9])")
+_MINUTES = {"minute": 1, "hour": 60, "day": 1_440}
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -84,6 +86,54 @@ class ExpectationSettings(BaseModel):
     """Account type to the property whose values are looked at one by one."""
 
 
+class JobSchedule(BaseModel):
+    """When a job of the service runs: after so many minutes, each day at a time, or (neither) when it is asked to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every_minutes: int = 0
+    daily_at: time | None = None
+
+    @classmethod
+    def read(cls, text: object) -> JobSchedule:
+        """What `text` writes. Raises ValueError when it is no schedule."""
+        if isinstance(text, JobSchedule):
+            return text
+        match = _SCHEDULE.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError(f"expected a schedule such as '10 minutes', 'daily at 03:00' or 'off', found {text!r}")
+        number, unit, hour, minute = match.groups()
+        if number:
+            return cls(every_minutes=int(number) * _MINUTES[unit])
+        return cls(daily_at=time(int(hour), int(minute)) if hour else None)
+
+
+Schedule = Annotated[JobSchedule, BeforeValidator(JobSchedule.read)]
+
+
+class JobSettings(BaseModel):
+    """When the jobs of the service run, and what they need to know (docs/guides/operations.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seal: Schedule = JobSchedule(every_minutes=10)
+    tidy: Schedule = JobSchedule(every_minutes=60)
+    evaluate: Schedule = JobSchedule(daily_at=time(0, 15))
+    compare: Schedule = JobSchedule()
+    compact: Schedule = JobSchedule(daily_at=time(3))
+    back_up: Schedule = JobSchedule()
+    evaluated_days: Annotated[int, Field(ge=1, le=3_660)] = 35
+    """So many days up to now are evaluated each time."""
+    backup_folder: Path | None = None
+    """Where the backup is kept, relative to the project; not within it."""
+
+    @model_validator(mode="after")
+    def _backup_has_a_place(self) -> JobSettings:
+        if self.back_up != JobSchedule() and self.backup_folder is None:
+            raise ValueError("expected a backup_folder for back_up")
+        return self
+
+
 class Settings(BaseModel):
     """What a project may set; every key has a default."""
 
@@ -110,6 +160,14 @@ class Settings(BaseModel):
     """How windows and arrivals are learned."""
     producer_sources: dict[str, ProducerSource] = Field(default_factory=dict)
     """By name: the records of producers that completeness is measured against."""
+    jobs: JobSettings = JobSettings()
+    """When the jobs of the service run."""
+
+    @model_validator(mode="after")
+    def _comparisons_have_a_source(self) -> Settings:
+        if self.jobs.compare != JobSchedule() and not self.producer_sources:
+            raise ValueError("expected producer_sources for the job compare")
+        return self
 
     @property
     def future_limit(self) -> timedelta:

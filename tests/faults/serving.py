@@ -26,6 +26,7 @@ from clearwell import bootstrap
 from clearwell.application import access, keeping, publishing  # noqa: F401
 from clearwell.bootstrap import open_workspace
 from clearwell.service.api import app  # noqa: F401
+from clearwell.service.serving import ServeOptions
 
 CLIENTS = 4
 KILLS_PER_LEDGER = 6
@@ -47,7 +48,8 @@ def serve(folder: Path, port: int) -> None:
     """Run the service in this process, until it is asked to stop."""
     with (folder / "serve.log").open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 2)
-        bootstrap.serve(folder, "127.0.0.1", port, say=lambda notice: print(notice, file=sys.stderr, flush=True))
+        options = ServeOptions(port=port)
+        bootstrap.serve(folder, options, say=lambda notice: print(notice, file=sys.stderr, flush=True))
 
 
 @dataclass

@@ -39,15 +39,15 @@ def _messages(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
             fields = {}
 
 
-def test_a_snapshot_and_then_what_changes(service: Running, creation: MakeEvent, release: MakeEvent) -> None:
+def test_a_snapshot_and_then_what_changes(open_service: Running, creation: MakeEvent, release: MakeEvent) -> None:
     """Only the rows that changed come, within a second of the acknowledgement; a reconnect goes on from there."""
-    service.publish(creation())
-    with service.listening() as address, _listening(address, "/v1/live", service.key) as messages:
+    open_service.publish(creation())
+    with open_service.listening() as address, _listening(address, "/v1/live", open_service.key) as messages:
         name, _, content = next(messages)
         assert name == "snapshot"
         (open_row,) = [row for row in content["account_types"] if row["account_type"] == "charge_undisbursed"]
         assert (open_row["open_count"], open_row["open_money"]) == (1, 1000)
-        last = service.publish(release())
+        last = open_service.publish(release())
         acknowledged = time.monotonic()
         name, number, content = next(item for item in messages if item[2]["cut"]["sequence"] >= last)
         assert time.monotonic() - acknowledged < 5  # A second, on a machine that has nothing else to do.
@@ -56,56 +56,56 @@ def test_a_snapshot_and_then_what_changes(service: Running, creation: MakeEvent,
         assert changed["charge_undisbursed"]["open_count"] == 0
         assert changed["business_balance"]["open_money"] == 970
         assert "card_network_receivable" not in changed
-        with _listening(address, "/v1/live", service.key, **{"Last-Event-ID": number}) as again:
-            service.publish(
+        with _listening(address, "/v1/live", open_service.key, **{"Last-Event-ID": number}) as again:
+            open_service.publish(
                 creation(id="evt_3", properties={"charge": "ch_2", "business": "acct_B", "network": "visa"})
             )
             assert next(again)[0] == "changed"
-        with _listening(address, "/v1/live", service.key, **{"Last-Event-ID": "nonsense"}) as anew:
+        with _listening(address, "/v1/live", open_service.key, **{"Last-Event-ID": "nonsense"}) as anew:
             assert next(anew)[0] == "snapshot"
 
 
-def test_scores_can_be_listened_to(service: Running, creation: MakeEvent) -> None:
+def test_scores_can_be_listened_to(open_service: Running, creation: MakeEvent) -> None:
     """The nodes of the tree of scores come the same way."""
-    service.publish(creation())
+    open_service.publish(creation())
     with (
-        service.listening() as address,
-        _listening(address, "/v1/live?figures=scores&period=all", service.key) as messages,
+        open_service.listening() as address,
+        _listening(address, "/v1/live?figures=scores&period=all", open_service.key) as messages,
     ):
         assert next(messages)[2]["nodes"][0]["node"] == "company"
 
 
-def test_a_tenant_hears_of_its_own_only(service: Running, creation: MakeEvent) -> None:
+def test_a_tenant_hears_of_its_own_only(open_service: Running, creation: MakeEvent) -> None:
     """What others do changes nothing in a tenant's stream; what it does itself comes."""
-    service.publish(creation())
-    key = service.key_of("tenant", business="acct_A")
-    with service.listening() as address, _listening(address, "/v1/own/live", key) as messages:
+    open_service.publish(creation())
+    key = open_service.key_of("tenant", business="acct_A")
+    with open_service.listening() as address, _listening(address, "/v1/own/live", key) as messages:
         assert next(messages)[2]["balances"] == [{"currency": "USD", "available": 0, "pending": 1000}]
         other = {"charge": "ch_2", "business": "acct_B", "network": "visa"}
         own = {"charge": "ch_3", "business": "acct_A", "network": "visa"}
-        service.publish(creation(id="evt_2", properties=other))
-        service.publish(creation(id="evt_3", properties=own))
+        open_service.publish(creation(id="evt_2", properties=other))
+        open_service.publish(creation(id="evt_3", properties=own))
         name, _, content = next(messages)
         assert (name, content["balances"]) == ("changed", [{"currency": "USD", "available": 0, "pending": 2000}])
         assert httpx.get(f"{address}/v1/live", headers={"Authorization": f"Bearer {key}"}).status_code == 403
 
 
-def test_many_share_one_computation(service: Running, creation: MakeEvent) -> None:
+def test_many_share_one_computation(open_service: Running, creation: MakeEvent) -> None:
     """Three who listen to the same make one feed, which is gone when they are; at the end all are let go."""
-    service.publish(creation())
-    feed = service.app.state.feeds
-    with service.listening() as address:
+    open_service.publish(creation())
+    feed = open_service.app.state.feeds
+    with open_service.listening() as address:
         with (
-            _listening(address, "/v1/live", service.key) as first,
-            _listening(address, "/v1/live", service.key) as second,
-            _listening(address, "/v1/live", service.key) as third,
+            _listening(address, "/v1/live", open_service.key) as first,
+            _listening(address, "/v1/live", open_service.key) as second,
+            _listening(address, "/v1/live", open_service.key) as third,
         ):
             assert {next(item)[0] for item in (first, second, third)} == {"snapshot"}
             assert (feed.listener_count, len(feed._feeds)) == (3, 1)
             feed.end()
             assert next(first, None) is None
             assert next(second, None) is None
-        refused = httpx.get(f"{address}/v1/live", headers={"Authorization": f"Bearer {service.key}"})
+        refused = httpx.get(f"{address}/v1/live", headers={"Authorization": f"Bearer {open_service.key}"})
         assert refused.status_code == 503
 
 

@@ -92,10 +92,10 @@ def test_every_filter_of_open_accounts_is_a_parameter() -> None:
 
 
 @pytest.mark.parametrize("sort", list(SORTS))
-def test_pages_are_of_one_cut_while_data_arrives(service: Running, creation: MakeEvent, sort: str) -> None:
+def test_pages_are_of_one_cut_while_data_arrives(open_service: Running, creation: MakeEvent, sort: str) -> None:
     """Page by page, in every order, come the accounts of the first page's cut, each once, whatever is published."""
-    service.publish(*_charges(creation, 0, 23))
-    client = service.client()
+    open_service.publish(*_charges(creation, 0, 23))
+    client = open_service.client()
     whole = client.get("/v1/open-accounts", params={"sort": sort}).json()
     cut = {"at": whole["cut"]["effective_at"], "known_at": str(whole["cut"]["sequence"])}
     found, cursor, number = list[Any](), "", 100
@@ -105,7 +105,7 @@ def test_pages_are_of_one_cut_while_data_arrives(service: Running, creation: Mak
         assert page["cut"]["sequence"] == 23
         found += page["accounts"]
         cursor = page["next_cursor"]
-        service.publish(*_charges(creation, number, number + 3))
+        open_service.publish(*_charges(creation, number, number + 3))
         number += 3
     again = client.get("/v1/open-accounts", params={"sort": sort, **cut}).json()["accounts"]
     assert [item["properties"]["charge"] for item in found] == [item["properties"]["charge"] for item in again]
@@ -172,22 +172,22 @@ def test_an_answer_of_a_named_cut_stays(shop: Running, client: TestClient) -> No
         assert other.status_code == 200
 
 
-def test_an_answer_of_the_present_stays_for_a_moment(service: Running, creation: MakeEvent) -> None:
+def test_an_answer_of_the_present_stays_for_a_moment(open_service: Running, creation: MakeEvent) -> None:
     """Its ETag is weak: another one once something is applied, or after some seconds."""
-    service.publish(creation())
-    client = service.client()
+    open_service.publish(creation())
+    client = open_service.client()
     while time.time() % PRESENT_SECONDS > PRESENT_SECONDS - 3:  # Not right before it ends.
         client.get("/v1/status")
     tag = client.get("/v1/status").headers["etag"]
     assert tag.startswith("W/")
     assert client.get("/v1/status", headers={"If-None-Match": tag}).status_code == 304
-    service.publish(creation(id="evt_9", properties={"charge": "ch_9", "business": "acct_A", "network": "visa"}))
+    open_service.publish(creation(id="evt_9", properties={"charge": "ch_9", "business": "acct_A", "network": "visa"}))
     assert client.get("/v1/status", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_who_publishes_can_read_it(service: Running, creation: MakeEvent) -> None:
+def test_who_publishes_can_read_it(open_service: Running, creation: MakeEvent) -> None:
     """With `known_at` of an acknowledgement the answer has what was acknowledged, however soon it is asked."""
-    client = service.client()
+    client = open_service.client()
     for number in range(5):
         body = json.dumps(_charges(creation, number, number + 1)[0])
         headers = {"Content-Type": "application/x-ndjson"}
@@ -226,18 +226,18 @@ def test_arrow_has_the_rows_of_json(client: TestClient, path: str, member: str) 
         assert [dict(item) for item in table["properties"].to_pylist()] == [row["properties"] for row in rows]
 
 
-def test_money_beyond_53_bits_is_exact(service: Running, creation: MakeEvent) -> None:
+def test_money_beyond_53_bits_is_exact(open_service: Running, creation: MakeEvent) -> None:
     """Whole numbers in JSON, as many digits as they have."""
     value = 2**62 + 1
-    service.publish(creation(amounts={"gross": {"value": value, "currency": "USD"}}))
-    service.publish(
+    open_service.publish(creation(amounts={"gross": {"value": value, "currency": "USD"}}))
+    open_service.publish(
         creation(
             id="evt_2",
             properties={"charge": "ch_2", "business": "acct_A", "network": "visa"},
             amounts={"gross": {"value": value, "currency": "USD"}},
         )
     )
-    client = service.client()
+    client = open_service.client()
     (row,) = [item for item in client.get("/v1/status").json()["account_types"] if item["kind"] == "clearing"]
     assert row["open_money"] == 2 * value
     table = pa.ipc.open_stream(client.get("/v1/status", headers=ARROW).content).read_all()
@@ -258,9 +258,9 @@ def test_an_answer_that_is_too_large_is_refused(new_service: Callable[..., Runni
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "answer_too_large")
 
 
-def test_quarantine_over_http(service: Running, creation: MakeEvent) -> None:
+def test_quarantine_over_http(open_service: Running, creation: MakeEvent) -> None:
     """A refused record is listed, mended and taken in, while the service goes on publishing."""
-    client = service.client()
+    client = open_service.client()
     broken = json.dumps(creation(amounts=...))
     client.post("/v1/events", content=broken, headers={"Content-Type": "application/x-ndjson"})
     listed = client.get("/v1/quarantine").json()
@@ -269,17 +269,17 @@ def test_quarantine_over_http(service: Running, creation: MakeEvent) -> None:
     body = {"numbers": [record["number"]], "corrected": creation()}
     retried = client.post("/v1/quarantine/retry", json=body).json()
     assert (retried["accepted"], retried["released"]) == (1, [record["number"]])
-    service.publish(creation(id="evt_2", properties={"charge": "ch_2", "business": "acct_A", "network": "visa"}))
+    open_service.publish(creation(id="evt_2", properties={"charge": "ch_2", "business": "acct_A", "network": "visa"}))
     assert client.get("/v1/open-accounts").json()["total"] == 2
-    reader = service.client(service.key_of("reader"))
+    reader = open_service.client(open_service.key_of("reader"))
     assert reader.post("/v1/quarantine/retry", json={}).status_code == 403
 
 
-def test_there_are_no_answers_before_there_are_events(service: Running) -> None:
+def test_there_are_no_answers_before_there_are_events(open_service: Running) -> None:
     """A new project has nothing to ask about, and says so."""
-    answer = service.client().get("/v1/trace", params={"property": "charge=ch_1"})
+    answer = open_service.client().get("/v1/trace", params={"property": "charge=ch_1"})
     assert answer.status_code in {200, 404}
-    assert service.client().get("/v1/history").json() == {"periods": []}
+    assert open_service.client().get("/v1/history").json() == {"periods": []}
 
 
 def test_numbers_beyond_what_is_kept_are_refused(client: TestClient) -> None:

@@ -50,14 +50,15 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
         before = len(log.files)
         models = workspace.known_models()
         for files in list(compactable(log.files, workspace.settings.compaction_events)):
-            written = compacted(log, files, models)
-            with lease.write() as connection:
-                number = manifest.newest_compaction(connection) + 1
-                row = compaction_row(number, files, written, stored_text(workspace.clock()))
-                manifest.append_compaction(connection, row.__dict__)
+            with workspace.shared.uncommitted:
+                written = compacted(log, files, models)
+                with lease.write() as connection:
+                    number = manifest.newest_compaction(connection) + 1
+                    row = compaction_row(number, files, written, stored_text(workspace.clock()))
+                    manifest.append_compaction(connection, row.__dict__)
             report(sum(item.event_count for item in files))
         del log  # It holds the files that are to go.
-        removed, waiting = _remove_replaced(workspace)
+        removed, waiting = remove_replaced(workspace)
         index_files(workspace.log())
     return Compacted(before, len(workspace.log().files), removed, waiting)
 
@@ -71,7 +72,7 @@ def _require_unbroken_chain(log: LogReader) -> None:
         raise DataError("manifest_damaged", message, details)
 
 
-def _remove_replaced(workspace: Workspace) -> tuple[int, int]:
+def remove_replaced(workspace: Workspace) -> tuple[int, int]:
     """Remove the files that compactions replaced, unless an earlier reader may want them; returns removed, waiting."""
     with workspace.catalog.read() as connection:
         generation = manifest.newest_compaction(connection)

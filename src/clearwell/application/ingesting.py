@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 
 from clearwell.application.catching_up import Follower, following
@@ -100,10 +101,16 @@ def _beginning(workspace: Workspace, first: Input, options: ReadOptions) -> date
 
 
 def open_door(
-    workspace: Workspace, lease: WriterLease, *, imports: bool = False, since: datetime | None = None
+    workspace: Workspace,
+    lease: WriterLease,
+    *,
+    imports: bool = False,
+    since: datetime | None = None,
+    timed: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[Model, Door]:
     """The door to the log, under the folder's model, which is put in force. What a crash left is set aside.
 
+    `timed` measures its steps, as `DoorOptions` says.
     Raises DataError when the log has lost events that were there, so that nothing is written over them.
     """
     require_whole_log(workspace)
@@ -120,14 +127,23 @@ def open_door(
         encryption=Encryption(model, lambda: workspace.keys),
         decryption=workspace.decryption,
         imports=imports,
+        timed=timed,
     )
     return model, Door(lease, workspace.log(), options)
 
 
 def _set_leftovers_aside(workspace: Workspace, lease: WriterLease) -> None:
-    """Clear the log's folder of files that no commit names: in a transaction, so that no other writer is at work."""
-    with lease.write() as connection:
-        moved = set_aside(workspace.log_folder, manifest.file_names(connection))
+    """Clear the log's folder of files that no commit names: in a transaction, so that no other writer is at work.
+
+    Where a compaction of this process is at work, they can wait until the log is opened the next time.
+    """
+    if not workspace.shared.uncommitted.acquire(blocking=False):
+        return
+    try:
+        with lease.write() as connection:
+            moved = set_aside(workspace.log_folder, manifest.file_names(connection))
+    finally:
+        workspace.shared.uncommitted.release()
     for name in moved:
         workspace.say(f"{name} was never committed, and is kept in {workspace.data_folder / 'leftover'}.")
 

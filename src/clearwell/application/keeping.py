@@ -7,9 +7,13 @@ again.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from clearwell.application import spans
 from clearwell.application.catching_up import LET_GO_SECONDS, Follower
 from clearwell.application.projecting import opened_to_write, project, wanted_by_others
 from clearwell.application.workspace import Workspace
@@ -19,12 +23,32 @@ from clearwell.ledger.posting import Posted
 from clearwell.projections.follow import follow
 from clearwell.projections.store import ProjectionStore
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
 CHECKPOINT_SECONDS = 60.0
 """So much of the log, at most, is folded again after a crash."""
 
 _LEAST_PATIENCE_SECONDS, _MOST_PATIENCE_SECONDS = 0.05, 0.5
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far the projections are behind the log: events, and seconds since the first of these was committed."""
+
+    events: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Committed:
+    """Up to which sequence the log was committed, when by the steady clock, and in which span."""
+
+    last_sequence: int
+    at_seconds: float
+    span: SpanContext | None
 
 
 class Keeper(Follower):
@@ -36,11 +60,28 @@ class Keeper(Follower):
         self.applied_sequence = 0
         self.error: StorageError | None = None
         self._patience = _LEAST_PATIENCE_SECONDS
+        self.has_followed = False
+        """Whether the projections were ever up to the log, as it was when the keeper began."""
+        self._committed: deque[_Committed] = deque()
         self._listeners: set[Callable[[int], None]] = set()
 
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()
+
+    def add(self, batch: PostedEvents) -> None:
+        """Project these entries soon, as `Follower.add` does."""
+        with self._changed:
+            self._committed.append(_Committed(batch.last_sequence, time.monotonic(), spans.here()))
+        super().add(batch)
+
+    def lag(self) -> Lag:
+        """How far the projections are behind what was committed since the keeper began."""
+        with self._changed:
+            behind = [item for item in self._committed if item.last_sequence > self.applied_sequence]
+            if not behind:
+                return Lag(0, 0.0)
+            return Lag(behind[-1].last_sequence - self.applied_sequence, time.monotonic() - behind[0].at_seconds)
 
     def listen(self, listener: Callable[[int], None]) -> Callable[[], None]:
         """Tell `listener`, in the keeper's thread, each sequence that was applied; returns what ends that."""
@@ -83,7 +124,9 @@ class Keeper(Follower):
             if batches:
                 began = time.monotonic()
                 posted = Posted.joined([batch.posted for batch in batches])
-                project(self._workspace, store, posted, batches[0].first_sequence, batches[-1].last_sequence)
+                first, last = batches[0].first_sequence, batches[-1].last_sequence
+                with spans.span("fold", self._spans_upto(last)):
+                    project(self._workspace, store, posted, first, last)
                 self._tell(store)
                 # Each fold has fixed costs: under load, half of the time is left to what comes in.
                 taken = time.monotonic() - began
@@ -109,10 +152,16 @@ class Keeper(Follower):
             self._changed.notify_all()
         return batches
 
+    def _spans_upto(self, last_sequence: int) -> list[SpanContext | None]:
+        with self._changed:
+            return [item.span for item in self._committed if item.last_sequence <= last_sequence]
+
     def _tell(self, store: ProjectionStore) -> None:
         self.error = None
         with self._changed:
-            self.applied_sequence = store.applied_sequence
+            self.applied_sequence, self.has_followed = store.applied_sequence, True
+            while self._committed and self._committed[0].last_sequence <= self.applied_sequence:
+                self._committed.popleft()
             self._changed.notify_all()
         for listener in list(self._listeners):
             listener(self.applied_sequence)

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clearwell.application.announcing import running_service
 from clearwell.application.workspace import Workspace
 from clearwell.errors import DataError, StorageError
 from clearwell.ledger.posting import Posted
@@ -37,9 +38,9 @@ class Projected:
 def projections(workspace: Workspace) -> Iterator[Projected]:
     """The projections of the whole log, for reading. A damaged file is said aloud and rebuilt.
 
-    Where a writer adds to the log faster than one can look, or keeps the projections in this process, the state that it
-    has reached is read. Raises DataError when
-    the log has lost events that were projected, StorageError when a writer keeps the file for long.
+    Where a writer adds to the log faster than one can look, or a service keeps the projections, the state that it has
+    reached is read. Raises DataError when the log has lost events that were projected, StorageError when a writer keeps
+    the file for long.
     """
     for _ in range(_ATTEMPTS):
         with closing(_opened(workspace, read_only=True)) as store:
@@ -48,7 +49,7 @@ def projections(workspace: Workspace) -> Iterator[Projected]:
             if store.applied_sequence == log.last_sequence:
                 yield Projected(store, log)
                 return
-            if workspace.projection_reading.is_shared:
+            if workspace.projection_reading.is_shared or running_service(workspace.data_folder) is not None:
                 yield Projected(store, log.upto(store.applied_sequence))
                 return
         catch_up(workspace)

@@ -16,15 +16,17 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Queue
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from sqlalchemy import Connection
 
+from clearwell.application import observing, spans
 from clearwell.application.catching_up import Follower, following
 from clearwell.application.ingesting import open_door
+from clearwell.application.observing import Observer
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
 from clearwell.catalog import requests
@@ -35,6 +37,9 @@ from clearwell.ingest.batches import Batch
 from clearwell.ingest.door import Checked, Door, Taken
 from clearwell.ingest.ndjson import NdjsonOptions, NdjsonReader
 from clearwell.values.times import stored_text
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 Form = Literal["ndjson", "arrow"]
 
@@ -126,6 +131,7 @@ class Outcome:
 class _Waiting:
     publication: Publication
     outcome: Future[Outcome] = field(default_factory=Future)
+    span: SpanContext | None = field(default_factory=spans.here)
 
     @property
     def is_alone(self) -> bool:
@@ -165,13 +171,22 @@ class _Ready:
     batch: _Grouped
     checked: Checked
 
+    def told(self, taken: Taken) -> observing.Taken:
+        """What an observer is told when the batch was taken in."""
+        size = sum(len(item.publication.body) for item in self.waiting)
+        receipt = taken.receipt
+        return observing.Taken(len(self.waiting), size, receipt.accepted, receipt.duplicates, taken.rejections.height)
+
 
 class Publisher:
     """The one writer of a log, for as long as a service runs. Threads may publish at the same time."""
 
-    def __init__(self, workspace: Workspace, limits: Limits | None = None) -> None:
-        """Nothing is opened before `start`."""
+    def __init__(self, workspace: Workspace, limits: Limits | None = None, observer: Observer | None = None) -> None:
+        """Nothing is opened before `start`. The observer is told in the publisher's threads."""
         self._workspace = workspace
+        self._observer = observer or Observer()
+        self._door: Door | None = None
+        self._taking = threading.Lock()
         self._limits = limits or Limits()
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
@@ -221,7 +236,7 @@ class Publisher:
         size = len(publication.body)
         with self._changed:
             if self._ended:
-                raise StorageError("service_stopping", "the service is stopping: send the request again elsewhere")
+                raise stopped_error()
             if self._error is not None:
                 raise self._error
             full = self._waiting_bytes + size > self._limits.waiting_bytes and self._waiting
@@ -251,12 +266,23 @@ class Publisher:
                 self._pauses -= 1
                 self._changed.notify_all()
 
+    def refresh(self) -> None:
+        """Read the log anew from the files that it has now, as after a compaction; nothing that waits is held up."""
+        with self._taking:
+            if self._door is not None:
+                self._door.reread(self._workspace.log())
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        with spans.span(step), self._observer.timed(step):
+            yield
+
     def _run(self) -> None:
         while not self._ended:
             try:
                 with writing(self._workspace) as lease, following(self._workspace) as follower:
                     while self._may_work():
-                        model, door = open_door(self._workspace, lease)
+                        model, door = open_door(self._workspace, lease, timed=self._timed)
                         with self._changed:
                             self._is_open, self._error = True, None
                             self._changed.notify_all()
@@ -289,6 +315,7 @@ class Publisher:
 
     def _work(self, model: Model, door: Door, follower: Follower) -> None:
         """Take publications in until the publisher is to pause or to end, or the log cannot be written."""
+        self._door = door
         reading = _Reading(self._workspace, model, door)
         ready: Queue[_Ready | None] = Queue(maxsize=1)
         failed = threading.Event()
@@ -304,6 +331,7 @@ class Publisher:
                         self._refuse(item, error)
                     raise
         finally:
+            self._door = None
             while reader.is_alive():  # It may wait for room.
                 while not ready.empty():
                     self._refuse_group(ready.get())
@@ -391,11 +419,13 @@ class Publisher:
             requests.keep(connection, answers, stored_text(self._workspace.clock()))
 
         whole = group.waiting[0].publication.whole
-        taken = door.take(group.checked, whole=whole, beside=keep)
-        for item, outcome in zip(group.waiting, outcomes or _outcomes(group, taken), strict=True):
-            self._answer(item, outcome)
-        for part in taken.posted:
-            follower.add(part)
+        with self._taking, spans.span("batch", [item.span for item in group.waiting]), self._observer.timed("batch"):
+            taken = door.take(group.checked, whole=whole, beside=keep)
+            for item, outcome in zip(group.waiting, outcomes or _outcomes(group, taken), strict=True):
+                self._answer(item, outcome)
+            self._observer.taken(group.told(taken))
+            for part in taken.posted:
+                follower.add(part)
 
     def _answer(self, item: _Waiting, outcome: Outcome) -> None:
         self._forget(item)
@@ -448,6 +478,11 @@ class _Reading:
 
     def _arrow(self, publication: Publication) -> list[Batch]:
         return list(tables.read_arrow(io.BytesIO(publication.body), publication.source, self._model, _BATCH_ROWS))
+
+
+def stopped_error() -> StorageError:
+    """What is answered to whoever sends something to a service that stops."""
+    return StorageError("service_stopping", "the service is stopping: send the request again in a moment")
 
 
 def _ended(body: bytes) -> bytes:

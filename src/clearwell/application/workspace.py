@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection
@@ -76,10 +77,14 @@ class KnownModels(Mapping[str, Model]):
 
 @dataclass
 class Shared:
-    """The writer's lease, and what keeps the projections, while somebody has them."""
+    """The writer's lease, and what keeps the projections, while somebody has them.
+
+    `uncommitted` is held while there is a file in the log's folder that is about to be committed by a compaction.
+    """
 
     lease: WriterLease | None = None
     follower: Follower | None = None
+    uncommitted: Lock = field(default_factory=Lock)
 
 
 EngineFactory = Callable[[str, "LogAtCut", "duckdb.DuckDBPyConnection | None"], "Engine"]

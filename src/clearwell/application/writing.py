@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clearwell.application.announcing import running_service
 from clearwell.application.workspace import Workspace
 from clearwell.catalog.lease import LEASE, WriterLease
 from clearwell.errors import StorageError
@@ -32,7 +33,14 @@ def writing(workspace: Workspace) -> Iterator[WriterLease]:
         return
     holder = _this_process()
     lease = WriterLease(workspace.catalog, holder, workspace.clock)
-    lease.acquire(_is_gone)
+    try:
+        lease.acquire(_is_gone)
+    except StorageError as error:
+        service = running_service(workspace.data_folder) if error.code == "writer_busy" else None
+        if service is None:
+            raise
+        message = f"a service is writing to this log (process {service.pid}): publish to {service.address} instead"
+        raise StorageError("writer_busy", message) from error
     _HELD.add(holder)
     done = threading.Event()
     heartbeat = threading.Thread(target=_keep, args=(lease, done), name="clearwell-lease", daemon=True)

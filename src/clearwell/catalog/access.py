@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
-from clearwell.catalog.tables import api_keys
+from clearwell.catalog.tables import api_keys, sessions
 
 
 def add_key(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -27,3 +27,8 @@ def key_of(connection: Connection, secret_hash: str) -> dict[str, Any] | None:
 def key_count(connection: Connection) -> int:
     """How many keys were ever made."""
     return connection.execute(select(func.count()).select_from(api_keys)).scalar_one()
+
+
+def forget_sessions_before(connection: Connection, instant: str) -> int:
+    """Remove the sessions that ended before an instant; returns how many."""
+    return connection.execute(delete(sessions).where(sessions.c.expires_at < instant)).rowcount

@@ -99,3 +99,8 @@ def clear_lease(catalog: Database) -> None:
     """Let nobody have the lease, as in the copy of a catalog, whose writer goes on elsewhere. The number stays."""
     with catalog.write() as connection:
         connection.execute(update(writer_lease).values(holder="", expires_at=""))
+
+
+def is_held(connection: Connection, fencing_number: int) -> bool:
+    """Whether the lease of this number is the newest, so that its writer may commit."""
+    return connection.execute(select(writer_lease.c.fencing_number)).scalar_one_or_none() == fencing_number

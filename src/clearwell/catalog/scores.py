@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,20 @@ def newest(connection: Connection, period_kind: str) -> list[tuple[Evaluation, l
         (evaluation, _nodes(connection, number))
         for _period, (number, evaluation) in sorted(chosen.items(), key=lambda item: item[0])
     ]
+
+
+def newest_first(connection: Connection, period_kind: str) -> Iterator[tuple[int, Evaluation]]:
+    """The evaluations of periods of a kind with their numbers: the latest period first, of each the newest cut."""
+    latest = (evaluations.c.period.desc(), evaluations.c.recorded_at.desc(), evaluations.c.number.desc())
+    statement = select(evaluations).where(evaluations.c.period_kind == period_kind).order_by(*latest)
+    for row in connection.execute(statement).mappings():
+        fields = dict(row)
+        yield fields.pop("number"), Evaluation(**fields)
+
+
+def nodes_of(connection: Connection, number: int) -> list[dict[str, Any]]:
+    """The nodes of an evaluation, in order."""
+    return _nodes(connection, number)
 
 
 def _nodes(connection: Connection, number: int) -> list[dict[str, Any]]:

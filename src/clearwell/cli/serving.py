@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,10 +18,21 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(
     project: ProjectOption = HERE,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address; beyond this machine only with TLS.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 for any that is free.")] = 8080,
+    log_format: Annotated[Literal["json", "text"], typer.Option(help="The form of the log.")] = "text",
+    tls_certificate: Annotated[Path | None, typer.Option(help="The certificate, in PEM, with its chain.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, in PEM.")] = None,
+    insecure_behind_proxy: Annotated[
+        bool, typer.Option("--insecure-behind-proxy", help="A proxy in front has TLS: serve without, at any address.")
+    ] = False,
 ) -> None:
-    """Run the service: producers publish to it, programs and people ask it, until it is interrupted."""
-    from clearwell.bootstrap import serve as run
+    """Run the service: producers publish to it, programs and people ask it, until it is interrupted.
 
-    run(project, host, port, say=lambda notice: typer.echo(notice, err=True))
+    SIGTERM or Ctrl+C stops it when what is under way is answered; a second one at once.
+    """
+    from clearwell.bootstrap import serve as run
+    from clearwell.service.serving import ServeOptions
+
+    options = ServeOptions(host, port, log_format, tls_certificate, tls_key, insecure_behind_proxy)
+    run(project, options, say=lambda notice: typer.echo(notice, err=True))

@@ -33,7 +33,7 @@ from clearwell.ledger.posting import Posted, post
 from clearwell.ledger.validation import Rules, Validated, validate
 from clearwell.log.manifest import GENESIS, Segment
 from clearwell.log.reader import LogReader
-from clearwell.log.writer import SegmentFile, write_segment
+from clearwell.log.writer import SegmentFile, Timed, untimed, write_segment
 from clearwell.values import columns
 from clearwell.values.currencies import Currencies
 from clearwell.values.times import INSTANT, stored_text
@@ -68,7 +68,7 @@ class Receipt:
 class DoorOptions:
     """What the door needs to know: where the log is, what is in force, and the clock.
 
-    With `imports`, events keep the `recorded_at` that they bring.
+    With `imports`, events keep the `recorded_at` that they bring. `timed` measures the steps `sync` and `commit`.
     """
 
     log_folder: Path
@@ -81,6 +81,7 @@ class DoorOptions:
     encryption: Encryption
     decryption: Decryption
     imports: bool = False
+    timed: Timed = untimed
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,12 @@ class Door:
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="door")
         self._remembered: Future[None] | None = None
         self._recent = RecentEvents()
+
+    def reread(self, log: LogReader) -> None:
+        """Read the same events from other files, as after a compaction; not while a batch is taken in."""
+        if log.last_sequence != self.log.last_sequence:
+            raise AssertionError(f"the log ends at {log.last_sequence}, not at {self.log.last_sequence}")
+        self.log = log
 
     def check(self, batch: Batch) -> Checked:
         """Hold a batch against the rules. Another thread may do so while an earlier batch is taken in."""
@@ -197,7 +204,8 @@ class Door:
             self._require_order(fresh)
         events = self._as_recorded(fresh, first, recorded_at)
         number = self.log.segments[-1].number + 1 if self.log.segments else 1
-        writing = self._beside.submit(write_segment, self._options.log_folder, f"segment-{number:08d}", events)
+        options = self._options
+        writing = self._beside.submit(write_segment, options.log_folder, f"segment-{number:08d}", events, options.timed)
         posted = [self._posted(part) for part in events.iter_slices(POSTED_AT_ONCE)]
         try:
             file = writing.result()
@@ -206,7 +214,7 @@ class Door:
         segment = self._described(number, file, events, posted)
         sequences = {"first_sequence": first, "last_sequence": segment.last_sequence}
         taken = replace(found, receipt=replace(found.receipt, accepted=events.height, **sequences), posted=posted)
-        with self._lease.write() as connection:
+        with options.timed("commit"), self._lease.write() as connection:
             _append(connection, segment)
             quarantine.put_aside(connection, refused, stored_text(recorded_at))
             beside(connection, taken)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -20,6 +21,15 @@ from clearwell.values.times import INSTANT
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
+
+Timed = Callable[[str], AbstractContextManager[object]]
+"""What a step of writing is done within, by its name: so whoever writes can measure it."""
+
+
+def untimed(_step: str) -> AbstractContextManager[object]:
+    """Measures nothing."""
+    return nullcontext()
+
 
 ROW_GROUP_EVENTS = 65_536
 """Rows per row group of a segment."""
@@ -85,17 +95,23 @@ def in_whole_milliseconds(instants: pl.Series) -> bool:
     return not (instants.to_physical() % 1_000 != 0).any()
 
 
-def write_segment(folder: Path, stem: str, events: pl.DataFrame) -> SegmentFile:
+def write_segment(folder: Path, stem: str, events: pl.DataFrame, timed: Timed = untimed) -> SegmentFile:
     """Write `events` into `folder`, durably, under a name of `stem` and the file's own hash.
 
-    A name never stands for two contents: a file that is there already is the same one. Raises OSError when the disk
-    refuses.
+    A name never stands for two contents: a file that is there already is the same one. Syncing is the step `sync` of
+    `timed`. Raises OSError when the disk refuses.
     """
-    return write_parts(folder, stem, [events], Layout.of(events), ROW_GROUP_EVENTS)
+    return write_parts(folder, stem, [events], Layout.of(events), ROW_GROUP_EVENTS, timed=timed)
 
 
 def write_parts(
-    folder: Path, stem: str, parts: Iterable[pl.DataFrame], layout: Layout, row_group_events: int
+    folder: Path,
+    stem: str,
+    parts: Iterable[pl.DataFrame],
+    layout: Layout,
+    row_group_events: int,
+    *,
+    timed: Timed = untimed,
 ) -> SegmentFile:
     """As `write_segment`, for one file of events that come in parts, which all have the same columns.
 
@@ -107,7 +123,9 @@ def write_parts(
             sink = _Hashing(file)
             _write(sink, parts, layout, row_group_events)
             name = _name(stem, sink.digest)
-            _name_durably(file, aside, folder / name)
+            file.flush()
+            with timed("sync"):
+                _name_durably(file, aside, folder / name)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
@@ -133,7 +151,6 @@ def _name(stem: str, digest: str) -> str:
 
 def _name_durably(file: IO[bytes], aside: Path, path: Path) -> None:
     """Give what is written to `file`, which is `aside`, its name, such that both survive a power cut."""
-    file.flush()
     os.fsync(file.fileno())
     aside.replace(path)
     sync_folder(path.parent)

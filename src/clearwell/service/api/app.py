@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import threading
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import ASGIApp
 
 from clearwell import __version__
-from clearwell.service.api import events, evidence, governing, live, own, problems, quality, questions
-from clearwell.service.api.security import Doorman
+from clearwell.service.api import (
+    events,
+    evidence,
+    governing,
+    jobs,
+    live,
+    operations,
+    own,
+    problems,
+    quality,
+    questions,
+)
+from clearwell.service.api.security import Doorman, needs
+from clearwell.service.api.watching import Watch
 from clearwell.service.feeds import Feeds
 from clearwell.service.running import Service
 
@@ -18,14 +32,30 @@ Money is in minor units of its currency, in whole numbers. Instants are ISO 8601
 """
 
 
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+"""FastAPI's own spans have the values of queries; `watching` makes ours."""
+
+
+class _Watched(FastAPI):
+    """An app whose outermost layer sees every request, and every answer as it is sent."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The layers of the app."""
+        return Watch(super().build_middleware_stack(), self.state.service)
+
+
 def create_app(service: Service) -> FastAPI:
     """The app of a service. It opens and closes nothing."""
-    app = FastAPI(title="Clearwell", version=__version__, description=_DESCRIPTION)
+    app = _Watched(title="Clearwell", version=__version__, description=_DESCRIPTION, telemetry=_NO_TELEMETRY)
     app.state.service = service
     app.state.doorman = Doorman(service.workspace)
     app.state.feeds = Feeds(service.keeper)
     app.state.queries = threading.BoundedSemaphore(service.options.queries)
     problems.add_to(app)
-    for module in (events, questions, quality, governing, evidence, own, live):
+    for module in (events, questions, quality, governing, evidence, own, live, jobs, operations):
         app.include_router(module.router)
+    may_see = [Depends(needs("read"))] if service.options.metrics_need_key else []
+    app.include_router(operations.metrics_router, dependencies=may_see)
+    # In a thread: ending waits for who computes a figure just now.
+    service.stopping.tell(lambda: threading.Thread(target=app.state.feeds.end, daemon=True).start())
     return app

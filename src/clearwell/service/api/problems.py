@@ -16,11 +16,15 @@ from clearwell.errors import AccessError, ClearwellError, DataError, OverloadErr
 _STATUSES: dict[str, int] = {
     "answer_too_large": 413,
     "body_too_large": 413,
+    "body_too_slow": 408,
     "comparison_unknown": 404,
     "credentials_missing": 401,
     "credentials_wrong": 401,
     "encoding_unknown": 415,
     "form_unknown": 415,
+    "job_running": 409,
+    "job_runs_always": 409,
+    "job_unknown": 404,
     "ledger_empty": 404,
     "log_not_writable": 507,
     "publisher_failed": 500,
@@ -98,6 +102,9 @@ def add_to(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, ClearwellError):  # Of reading the body, which FastAPI covers up.
+            cause = error.__cause__
+            return answer(status_of(cause), cause.code, cause.message, cause.details)
         code = {404: "path_unknown", 405: "method_not_allowed"}.get(error.status_code, "request_refused")
         response = answer(error.status_code, code, str(error.detail))
         response.headers.update(error.headers or {})

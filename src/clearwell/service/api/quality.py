@@ -74,7 +74,9 @@ _NODE = {
 @router.get(
     "/v1/quality",
     summary="The tree of scores",
-    responses=responses(QualityAnswer, {"period": _PERIOD, "explained_at": "2026-02-01T00:00:00Z", "nodes": [_NODE]}, arrow=True),
+    responses=responses(
+        QualityAnswer, {"period": _PERIOD, "explained_at": "2026-02-01T00:00:00Z", "nodes": [_NODE]}, arrow=True
+    ),
 )
 def quality(asked: Asked, period: PeriodParameter = "month") -> Response:
     """The score of company, teams, flows and account types in a period, and the money that lowers it."""

@@ -51,6 +51,7 @@ def needs(scope: Scope) -> Callable[..., Principal]:
         if credentials is None:
             raise AccessError("credentials_missing", "expected a key: `Authorization: Bearer cw_…`")
         found: Principal = request.app.state.doorman.principal(credentials.credentials)
+        request.state.principal = found
         found.require(scope)
         return found
 
