@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.settings import catalog_url, read_settings
+from clearwell.values.actors import Actor
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,14 +35,16 @@ def open_workspace(
     *,
     say: Callable[[str], None] = lambda _notice: None,
     clock: Callable[[], datetime] = _now,
+    actor: Actor | None = None,
 ) -> Iterator[Workspace]:
     """The project in `folder`, open. `say` takes notices for the user, such as of a projection that is rebuilt.
 
+    `actor` is who the audit names for what is changed; without one it gets no entries.
     Raises UsageError when the folder is no project, DataError when its settings are wrong.
     """
     path = Path(folder).resolve()
     settings, url = read_settings(path), catalog_url(os.environ)
-    with Workspace(path, settings, clock, say, _engine, url).closing() as workspace:
+    with Workspace(path, settings, clock, say, _engine, url, actor).closing() as workspace:
         yield workspace
 
 
@@ -83,10 +86,15 @@ def serve(folder: Path | str, host: str, port: int, *, say: Callable[[str], None
     import uvicorn
 
     from clearwell.application.access import first_key
+    from clearwell.application.auditing import on_this_machine
     from clearwell.service.api.app import create_app
     from clearwell.service.running import ServiceOptions, running
 
-    with open_workspace(folder, say=say) as workspace, running(workspace, ServiceOptions()) as service:
+    actor = on_this_machine("clearwell serve")
+    with (
+        open_workspace(folder, say=say, actor=actor) as workspace,
+        running(workspace, ServiceOptions(oidc_secret=os.environ.get("CLEARWELL_OIDC_SECRET", ""))) as service,
+    ):
         made = first_key(workspace)
         if made is not None:
             say(f"The administrator's key, which is not kept and never told again: {made.secret}")

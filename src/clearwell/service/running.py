@@ -13,11 +13,13 @@ from clearwell.application.workspace import Workspace
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What whoever starts the service says: the largest body of a request, as sent and unpacked, and what may wait."""
+    """What whoever starts the service says: the largest body of a request, as sent and unpacked, what may wait,
+    and the secret that the identity provider knows this service by."""
 
     body_bytes: int = 32 << 20
     unpacked_bytes: int = 64 << 20
     limits: Limits = field(default_factory=Limits)
+    oidc_secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
