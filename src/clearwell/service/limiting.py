@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from clearwell.application.access import KEY_PREFIX
 from clearwell.errors import AccessError, OverloadError
 
 
@@ -30,6 +31,7 @@ class Allowance:
 OF_NAME = Allowance(10, 30.0)
 OF_ADDRESS = Allowance(30, 6.0)
 _MOST_KEPT = 20_000
+_PREFIX = 8
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -74,7 +76,7 @@ class Attempts:
 
         Only what is wrong is counted, and refused: a secret that is right can be used from anywhere.
         """
-        self._take([(("secrets of", network(address)), OF_ADDRESS), (("secret", secret[:8]), OF_NAME)])
+        self._take([(("secrets of", network(address)), OF_ADDRESS), (("secret", secret.removeprefix(KEY_PREFIX)[:_PREFIX]), OF_NAME)])
 
     def _take(self, wanted: Sequence[tuple[Subject, Allowance]]) -> None:
         """Take a token of each bucket, or of none. Raises OverloadError when one has none."""
