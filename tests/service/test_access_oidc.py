@@ -41,7 +41,7 @@ class Provider:
 
     issuer: str = ""
     claims: dict[str, Any] = field(default_factory=dict)
-    key: Any = KEY
+    key: Any = field(default_factory=lambda: KEY)
     header: dict[str, Any] = field(default_factory=lambda: {"alg": "RS256", "kid": "one"})
     published: list[Any] = field(default_factory=lambda: [KEY])
     discovery: dict[str, Any] = field(default_factory=dict)
