@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import threading
 import time
@@ -15,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import OctKey, RSAKey
+from joserfc.jwk import RSAKey
 
 from clearwell.application import auditing, people
 from clearwell.application.access import make_key
@@ -70,10 +71,15 @@ class Provider:
         return {"access_token": "at", "token_type": "Bearer", "id_token": self.signed(claims)}
 
     def signed(self, claims: dict[str, Any]) -> str:
-        if self.header["alg"] == "none":
-            parts = [json.dumps(part).encode() for part in (self.header, claims)]
-            return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
+        if isinstance(self.key, bytes):  # A library refuses to sign so.
+            signed = b".".join(_encoded(json.dumps(part).encode()) for part in (self.header, claims))
+            signature = hmac.digest(self.key, signed, "sha256") if self.header["alg"] == "HS256" else b""
+            return (signed + b"." + _encoded(signature)).decode()
         return jwt.encode(self.header, claims, self.key, algorithms=[self.header["alg"]])
+
+
+def _encoded(content: bytes) -> bytes:
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
 @pytest.fixture
@@ -127,7 +133,9 @@ def begin(asked: Asked, provider: Provider) -> TestClient:
     client.follow_redirects = False
     response = client.get("/v1/session/oidc")
     assert response.status_code == 302, response.text
-    provider.asked = {name: values[0] for name, values in parse_qs(urlsplit(response.headers["Location"]).query).items()}
+    provider.asked = {
+        name: values[0] for name, values in parse_qs(urlsplit(response.headers["Location"]).query).items()
+    }
     return client
 
 
@@ -195,13 +203,12 @@ def test_a_token_that_is_not_as_it_must_be_signs_nobody_in(
     ("key", "header"),
     [
         (OTHER, {"alg": "RS256", "kid": "one"}),
-        (KEY, {"alg": "none"}),
-        (OctKey.import_key(KEY.as_pem(private=False)), {"alg": "HS256", "kid": "one"}),
-        (OctKey.import_key(SECRET), {"alg": "HS256"}),
+        (b"", {"alg": "none"}),
+        (KEY.as_pem(private=False), {"alg": "HS256", "kid": "one"}),
+        (SECRET.encode(), {"alg": "HS256"}),
     ],
     ids=["another key", "none", "the public key as a secret", "the client's secret"],
 )
-@pytest.mark.filterwarnings("ignore")
 def test_a_token_that_the_provider_has_not_signed_signs_nobody_in(
     asked: Asked, provider: Provider, key: Any, header: dict[str, Any]
 ) -> None:

@@ -307,9 +307,7 @@ def test_a_person_who_cannot_be_is_refused(alice: Asked, wanted: dict[str, str],
     assert len(alice.admin.get("/v1/people").json()["people"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("role", "may"), [("reader", 0), ("analyst", 0), ("approver", 0), ("administrator", 1)]
-)
+@pytest.mark.parametrize(("role", "may"), [("reader", 0), ("analyst", 0), ("approver", 0), ("administrator", 1)])
 def test_a_session_may_what_its_role_may(alice: Asked, role: Role, may: int) -> None:
     """The one table counts for people as it does for keys."""
     people.add_person(alice.service.workspace, "erin", role, PASSWORD)

@@ -76,7 +76,12 @@ class Attempts:
 
         Only what is wrong is counted, and refused: a secret that is right can be used from anywhere.
         """
-        self._take([(("secrets of", network(address)), OF_ADDRESS), (("secret", secret.removeprefix(KEY_PREFIX)[:_PREFIX]), OF_NAME)])
+        self._take(
+            [
+                (("secrets of", network(address)), OF_ADDRESS),
+                (("secret", secret.removeprefix(KEY_PREFIX)[:_PREFIX]), OF_NAME),
+            ]
+        )
 
     def _take(self, wanted: Sequence[tuple[Subject, Allowance]]) -> None:
         """Take a token of each bucket, or of none. Raises OverloadError when one has none."""
