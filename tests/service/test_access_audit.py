@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from clearwell.application import access, auditing, passwords, people
 from clearwell.application.signing_in import sign_in
 from clearwell.catalog.tables import api_keys
+from clearwell.errors import OverloadError
 
 if TYPE_CHECKING:
     from service.conftest import Asked
@@ -159,6 +160,6 @@ def test_no_secret_is_in_the_text_of_an_object_or_an_error(service: Asked) -> No
 def test_only_so_many_passwords_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond that, whoever signs in is told to come again, instead of the memory of the machine being used up."""
     monkeypatch.setattr(passwords, "_WAIT_SECONDS", 0.0)
-    with passwords._Turn(), passwords._Turn(), pytest.raises(Exception) as caught:
+    with passwords._Turn(), passwords._Turn(), pytest.raises(OverloadError) as caught:
         passwords.verify("", PASSWORD)
-    assert getattr(caught.value, "code", "") == "sign_ins_too_many"
+    assert caught.value.code == "sign_ins_too_many"

@@ -27,9 +27,10 @@ from clearwell.service.running import ServiceOptions, running
 from clearwell.values.actors import Actor
 
 if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
     from conftest import NewLedger
     from service.conftest import Asked
-    from starlette.testclient import TestClient
 
 CLIENT, SECRET = "clearwell-test", "the-secret-of-the-client"
 KEY = RSAKey.generate_key(2048, {"kid": "one"})

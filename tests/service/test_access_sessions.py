@@ -13,8 +13,9 @@ from clearwell.application.access import Role
 from clearwell.catalog import people as kept
 
 if TYPE_CHECKING:
-    from service.conftest import Asked
     from starlette.testclient import TestClient
+
+    from service.conftest import Asked
 
 PASSWORD = "correct horse battery"
 ORIGIN = {"Origin": "http://localhost:8080"}

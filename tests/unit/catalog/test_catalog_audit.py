@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clearwell.application import auditing
+from clearwell.application.workspace import Workspace
 from clearwell.catalog.audit import AuditFilter
 from clearwell.errors import UsageError
 from clearwell.values.actors import Actor
@@ -29,6 +30,12 @@ def test_somebody_else_acts_in_the_same_open_project(ledger: Ledger) -> None:
         assert (entry.who, entry.act, entry.subject, entry.details) == ("key k", "a.b", "thing", {"count": 1})
 
 
+def _half(workspace: Workspace) -> None:
+    with auditing.noting(workspace, "a.b") as told:
+        told.update(done=1)
+        raise UsageError("stopped", "no")
+
+
 def test_an_act_that_fails_half_way_is_noted_and_one_that_was_refused_is_not(ledger: Ledger) -> None:
     """What left something has an entry with the error's code; what left nothing has none."""
     with ledger.open() as workspace:
@@ -36,8 +43,7 @@ def test_an_act_that_fails_half_way_is_noted_and_one_that_was_refused_is_not(led
         with pytest.raises(UsageError), auditing.noting(other, "a.b"):
             raise UsageError("refused", "no")
         assert auditing.entries(other, AuditFilter()) == []
-        with pytest.raises(UsageError), auditing.noting(other, "a.b") as told:
-            told.update(done=1)
-            raise UsageError("stopped", "no")
+        with pytest.raises(UsageError):
+            _half(other)
         (entry,) = auditing.entries(other, AuditFilter())
         assert entry.details == {"done": 1, "failed": "stopped"}

@@ -145,6 +145,7 @@ def test_python_has_the_same(ledger: Ledger) -> None:
         made = project.make_key("books", "tenant", properties={"business": "acct_A"})
         assert made.secret not in repr(made)
         assert project.revoke_key("books")
-        assert [item.name for item in project.keys()] == ["books"]
+        listed = project.keys()
+        assert [item.name for item in listed] == ["books"]
         (entry,) = project.audit(act="key.make")
         assert (entry.subject, entry.origin) == ("books", "Python")
