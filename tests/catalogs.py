@@ -135,6 +135,6 @@ def _engine(where: Path | URL) -> Engine:
     return PostgresqlSchema(where, "catalog").engine
 
 
-def _opened(folder: Path, settings: Any, clock: Any, say: Any, engine: Any, url: str) -> Any:
+def _opened(folder: Path, settings: Any, clock: Any, say: Any, engine: Any, url: str, actor: Any) -> Any:
     """A workspace whose catalog is where `use` said, unless the environment says so."""
-    return _WORKSPACE(folder, settings, clock, say, engine, url or url_for(folder, folder / settings.data))
+    return _WORKSPACE(folder, settings, clock, say, engine, url or url_for(folder, folder / settings.data), actor)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from clearwell.application.workspace import Workspace
 from clearwell.errors import UsageError
 from clearwell.settings import catalog_url, read_settings
+from clearwell.values.actors import Actor
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,14 +37,16 @@ def open_workspace(
     *,
     say: Callable[[str], None] = lambda _notice: None,
     clock: Callable[[], datetime] = _now,
+    actor: Actor | None = None,
 ) -> Iterator[Workspace]:
     """The project in `folder`, open. `say` takes notices for the user, such as of a projection that is rebuilt.
 
+    `actor` is who the audit names for what is changed; without one it gets no entries.
     Raises UsageError when the folder is no project, DataError when its settings are wrong.
     """
     path = Path(folder).resolve()
     settings, url = read_settings(path), catalog_url(os.environ)
-    with Workspace(path, settings, clock, say, _engine, url).closing() as workspace:
+    with Workspace(path, settings, clock, say, _engine, url, actor).closing() as workspace:
         yield workspace
 
 
@@ -84,6 +87,7 @@ def serve(folder: Path | str, options: ServeOptions, *, say: Callable[[str], Non
     `open_workspace`, `running` and `serving.serve` do, and UsageError for options that are not safe.
     """
     from clearwell.application.access import first_key
+    from clearwell.application.auditing import on_this_machine
     from clearwell.service import logs, serving
     from clearwell.service.running import ServiceOptions, running
 
@@ -91,8 +95,16 @@ def serve(folder: Path | str, options: ServeOptions, *, say: Callable[[str], Non
     logs.set_up(options.log_format)
     serving.set_up_traces()
     signals = serving.Signals()
-    service_options = ServiceOptions(metrics_need_key=not options.is_loopback, open_producer=open_producer)
-    with open_workspace(folder, say=logs.logger.warning) as workspace, running(workspace, service_options) as service:
+    service_options = ServiceOptions(
+        metrics_need_key=not options.is_loopback,
+        open_producer=open_producer,
+        oidc_secret=os.environ.get("CLEARWELL_OIDC_SECRET", ""),
+    )
+    actor = on_this_machine("clearwell serve")
+    with (
+        open_workspace(folder, say=logs.logger.warning, actor=actor) as workspace,
+        running(workspace, service_options) as service,
+    ):
         made = first_key(workspace)
         if made is not None:
             say(f"The administrator's key, which is not kept and never told again: {made.secret}")

@@ -36,3 +36,6 @@ class AccessError(ClearwellError):
 
 class OverloadError(ClearwellError):
     """More is asked for at once than can be taken in; the same may be asked again in a moment (exit code 3)."""
+
+    retry_seconds: int = 1
+    """After so many seconds it may."""

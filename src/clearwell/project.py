@@ -5,7 +5,7 @@ It imports the whole application. A command imports only what it needs, and open
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from os import PathLike, fspath
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clearwell import bootstrap
 from clearwell.application import (
+    access,
     arriving,
     attributing,
+    auditing,
     backing_up,
     checkpointing,
     compacting,
@@ -36,8 +38,10 @@ from clearwell.application import (
     tracing,
     verifying,
 )
+from clearwell.application.access import Key, MadeKey, Role
 from clearwell.application.arriving import ArrivalsReport
 from clearwell.application.attributing import AttributionReport, Selection
+from clearwell.application.auditing import AuditEntry
 from clearwell.application.backing_up import BackedUp
 from clearwell.application.checkpointing import IssuedCheckpoint
 from clearwell.application.compacting import Compacted
@@ -56,6 +60,7 @@ from clearwell.application.verifying import Verification
 from clearwell.application.verifying_seals import KeptCheckpoint
 from clearwell.application.workspace import Workspace
 from clearwell.bootstrap import open_producer, open_workspace
+from clearwell.catalog.audit import AuditFilter
 from clearwell.catalog.incidents import Incident, Rule
 from clearwell.catalog.quarantine import QuarantinedRecord
 from clearwell.errors import UsageError
@@ -82,14 +87,15 @@ Known = datetime | int | str | None
 @contextmanager
 def open_project(folder: Path | str = ".") -> Iterator[Project]:
     """The project in `folder`, for use from Python. Raises as `open_workspace` does."""
-    with open_workspace(folder) as workspace:
+    with open_workspace(folder, actor=auditing.on_this_machine("Python")) as workspace:
         yield Project(workspace)
 
 
 def restore_project(backup: str | PathLike[str], folder: str | PathLike[str]) -> Verification:
     """Make `folder` the project of a backup, and prove it. Raises as `restoring.restore` does."""
-    bootstrap.restore(Path(backup), Path(folder))
-    with open_workspace(Path(folder)) as workspace:
+    restored = bootstrap.restore(Path(backup), Path(folder))
+    with open_workspace(Path(folder), actor=auditing.on_this_machine("Python")) as workspace:
+        auditing.note_after(workspace, "ledger.restore", restored.made_at, head=restored.head)
         return verifying.verify(workspace)
 
 
@@ -312,6 +318,30 @@ class Project:
     def backup(self, destination: str | PathLike[str], *, check: bool = False) -> BackedUp:
         """Bring the backup in a folder up to the ledger; with `check`, hash what is there already, too."""
         return backing_up.back_up(self._workspace, Path(destination), check=check)
+
+    def make_key(
+        self,
+        name: str,
+        role: Role,
+        *,
+        event_types: Collection[str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> MadeKey:
+        """Make a key to the service; its secret is told this once."""
+        types = frozenset(event_types) if event_types is not None else None
+        return access.make_key(self._workspace, name, role, event_types=types, properties=properties)
+
+    def keys(self) -> list[Key]:
+        """Every key that was ever made, revoked or not, without its secret."""
+        return access.keys(self._workspace)
+
+    def revoke_key(self, name: str) -> bool:
+        """Revoke a key; returns whether that was still to be done."""
+        return access.revoke_key(self._workspace, name)
+
+    def audit(self, since: str = "", until: str = "", limit: int = 100, **wanted: Any) -> list[AuditEntry]:
+        """Who changed what, the newest first; `wanted` are fields of `AuditFilter`."""
+        return auditing.entries(self._workspace, AuditFilter(**wanted), since=since, until=until, limit=limit)
 
     def rebuild(self) -> int:
         """Fold the whole log again; returns the number of events."""

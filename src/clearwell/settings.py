@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -134,6 +134,38 @@ class JobSettings(BaseModel):
         return self
 
 
+class OidcSettings(BaseModel):
+    """The identity provider by which people may sign in (docs/guides/access.md); its secret is in the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str
+    """The provider's address, as its tokens have it."""
+    client_id: Annotated[str, Field(min_length=1)]
+    name_claim: Annotated[str, Field(min_length=1)] = "email"
+    """The claim that is the person's name here; an email must be verified."""
+    role_claim: str = ""
+    """The claim, a text or a list of texts, that `roles` maps; without it nobody is added."""
+    roles: dict[str, Literal["reader", "analyst", "approver", "administrator"]] = Field(default_factory=dict)
+    """Value of `role_claim` to the role with which somebody who is not known yet is added."""
+    redirect_url: str = ""
+    """Where the provider sends a browser back to; by default what it asked for."""
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_is_secure(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in ("127.0.0.1", "::1", "localhost")):
+            raise ValueError("expected an https address")
+        return value
+
+    @model_validator(mode="after")
+    def _mapping_is_whole(self) -> OidcSettings:
+        if bool(self.role_claim) != bool(self.roles):
+            raise ValueError("expected role_claim and roles together")
+        return self
+
+
 class Settings(BaseModel):
     """What a project may set; every key has a default."""
 
@@ -162,6 +194,8 @@ class Settings(BaseModel):
     """By name: the records of producers that completeness is measured against."""
     jobs: JobSettings = JobSettings()
     """When the jobs of the service run."""
+    oidc: OidcSettings | None = None
+    """The identity provider of the people who sign in to the service; without it they have passwords."""
 
     @model_validator(mode="after")
     def _comparisons_have_a_source(self) -> Settings:

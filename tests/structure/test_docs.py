@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 import clearwell
+from clearwell.application.access import ACTS, SCOPES
 from clearwell.cli.main import main
 from clearwell.ledger.rejections import STATEMENTS, RejectionCode
 from clearwell.settings import CATALOG_URL, Settings
@@ -230,6 +231,30 @@ def test_the_rejection_codes_are_the_code_s() -> None:
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(rejections_page(), encoding="utf-8")
     assert page.read_text(encoding="utf-8") == rejections_page()
+
+
+def test_the_roles_are_the_code_s() -> None:
+    """The table of docs/guides/access.md is what `clearwell.application.access` gives; UPDATE_DOCS=1 rewrites it."""
+    page = DOCS / "guides" / "access.md"
+    rows = [
+        f"| `{role}` | {'; '.join(act for scope, act in ACTS.items() if scope in SCOPES[role])} |" for role in SCOPES
+    ]
+    table = re.compile(r"(?<=\| role \| may \|\n\| --- \| --- \|\n)(?:\|.*\n)+")
+    text = page.read_text(encoding="utf-8")
+    expected = table.sub(lambda _found: "\n".join([*rows, ""]), text)
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(expected, encoding="utf-8")
+    assert table.search(text)
+    assert page.read_text(encoding="utf-8") == expected
+
+
+def test_every_act_of_the_audit_is_explained() -> None:
+    """docs/guides/access.md names each act that the code notes, and no other."""
+    notes = re.compile(r'\bnot(?:e|e_after|ing)\([^"]*"([a-z]+\.[a-z]+)"')
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    noted = {act for text in sources for act in notes.findall(text)}
+    table = (DOCS / "guides" / "access.md").read_text(encoding="utf-8").split("| act | what was done |", 1)[1]
+    assert set(re.findall(r"`([a-z]+\.[a-z]+)`", table)) == noted
 
 
 def test_every_module_of_the_architecture_exists() -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
+from clearwell.application.auditing import note_after
 from clearwell.application.cutting import CutRequest, Known, books_at, known_at
 from clearwell.application.incidents import incident_named
 from clearwell.application.questions import OpenFilter, conditions_of
@@ -98,6 +99,7 @@ def attribute(
             now = stored_text(workspace.clock())
             changed += incidents.attribute(connection, incident.number, rule, list(page.iter_rows()), now)
         report(page.height)
+    note_after(workspace, "incident.attribute", name, rule=rule, found=found.height, changed=changed)
     return AttributionReport(name, rule, cut, found.height, changed, moved)
 
 
@@ -116,6 +118,7 @@ def withdraw(
     incident = incident_named(workspace, name)
     if wanted is None:
         changed = sum(_withdrawn_in_turn(workspace, incident, report))
+        note_after(workspace, "incident.withdraw", name, changed=changed)
         return AttributionReport(name, None, None, changed, changed)
     if wanted.subjects:
         _kind(wanted)
@@ -128,6 +131,7 @@ def withdraw(
             now = stored_text(workspace.clock())
             changed += incidents.withdraw(connection, incident.number, rule, _names(page), now)
         report(page.height)
+    note_after(workspace, "incident.withdraw", name, rule=rule, found=found.height, changed=changed)
     return AttributionReport(name, rule, cut, found.height, changed)
 
 

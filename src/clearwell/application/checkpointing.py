@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from clearwell.application.auditing import note_after
 from clearwell.application.sealing import Progress, seal
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError, UsageError
@@ -43,6 +44,7 @@ def checkpoint(workspace: Workspace, report: Progress = lambda _count: None) -> 
     )
     verifier = verifier_of(key)
     content = Checkpoint(verifier.name, newest.tree_size, bytes.fromhex(newest.root), lines)
+    note_after(workspace, "checkpoint.sign", str(newest.tree_size), root=newest.root)
     return IssuedCheckpoint(newest, signed(content, key), verifier)
 
 

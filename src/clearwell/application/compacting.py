@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clearwell.application.auditing import note_after
 from clearwell.application.projecting import require_whole_log
 from clearwell.application.sealing import seal
 from clearwell.application.workspace import Workspace, require_ledger
@@ -60,7 +61,9 @@ def compact(workspace: Workspace, report: Progress = lambda _count: None) -> Com
         del log  # It holds the files that are to go.
         removed, waiting = remove_replaced(workspace)
         index_files(workspace.log())
-    return Compacted(before, len(workspace.log().files), removed, waiting)
+    done = Compacted(before, len(workspace.log().files), removed, waiting)
+    note_after(workspace, "log.compact", **done.__dict__)
+    return done
 
 
 def _require_unbroken_chain(log: LogReader) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from clearwell.application.auditing import note
 from clearwell.application.compared_events import ComparedEvents, compared_events
 from clearwell.application.cutting import CutRequest, Known, known_at
 from clearwell.application.workspace import Workspace
@@ -318,6 +319,7 @@ class _Run:
             raise
         with catalog.write() as connection:
             comparisons.finish_comparison(connection, number)
+            note(connection, self.workspace, "completeness.compare", self.asked.name, comparison=number)
         return number
 
 

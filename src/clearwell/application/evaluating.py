@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from clearwell.application.auditing import noting
 from clearwell.application.cutting import CutRequest, Known
 from clearwell.application.scoring import Scoring, period_named, scoring_at
 from clearwell.application.workspace import Workspace
@@ -59,14 +60,16 @@ class Evaluating:
     def steps(self) -> Iterator[int]:
         """Evaluate and keep the periods, some at a time; gives how many each time. What is kept stays kept."""
         trees = self._scoring.trees(self.spans)
-        for start in range(0, len(self.spans), _AT_ONCE):
-            spans = self.spans[start : start + _AT_ONCE]
-            at = stored_text(self._workspace.clock())
-            made = [(span, next(trees)) for span in spans]
-            evaluated = [(_evaluation(span, self.cut, at, tree.comparisons), tree.nodes) for span, tree in made]
-            with self._workspace.catalog.write() as connection:
-                self.added += kept.add(connection, evaluated)
-            yield len(spans)
+        with noting(self._workspace, "scores.evaluate") as told:
+            for start in range(0, len(self.spans), _AT_ONCE):
+                spans = self.spans[start : start + _AT_ONCE]
+                at = stored_text(self._workspace.clock())
+                made = [(span, next(trees)) for span in spans]
+                evaluated = [(_evaluation(span, self.cut, at, tree.comparisons), tree.nodes) for span, tree in made]
+                with self._workspace.catalog.write() as connection:
+                    self.added += kept.add(connection, evaluated)
+                told.update(first=self.spans[0].name, last=spans[-1].name, added=self.added, sequence=self.cut.sequence)
+                yield len(spans)
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from clearwell.application.auditing import note
 from clearwell.application.cutting import CutRequest, Evaluated, books_at
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
@@ -86,6 +87,9 @@ def accept(workspace: Workspace, request: CutRequest, account_type: str = "") ->
         parts = tuple(part for part in parts if part.account_type in names)
         with lease.write() as connection:
             append_windows(connection, rows, parts)
+            if rows:
+                seconds = {row.account_type: row.seconds for row in rows}
+                note(connection, workspace, "windows.accept", account_type, seconds=seconds, subdivisions=len(parts))
     accepted_at = fitted_at if rows else ""
     return replace(report, accepted_at=accepted_at, accepted=rows, accepted_subdivisions=parts)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -55,6 +56,13 @@ def attributed_at(workspace: Workspace, known: Known, overdue: Overdue) -> Attri
     if "late" in rules:
         frames.append(_money(_late(known, _subjects(workspace, "late")), "event_type", "late_money"))
     return Attributed(frames, lambda numbers: _missing(workspace, known, numbers) if "missing" in rules else [])
+
+
+def attributions_changed_at(workspace: Workspace) -> datetime | None:
+    """When a subject was last attributed, or withdrawn; None when none ever was."""
+    with workspace.catalog.read() as connection:
+        newest = incidents.newest_change(connection)
+    return datetime.fromisoformat(newest) if newest else None
 
 
 def overdue_on(books: Evaluated, accounts: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clearwell.application.auditing import note_after
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import quarantine
 from clearwell.catalog.keys import KeyState
@@ -54,6 +55,8 @@ def forget(workspace: Workspace, subject: str) -> Forgotten:
     now = stored_text(workspace.clock())
     state = workspace.keys.forget(subject, now)
     count = _erase_quarantined(workspace, subject, now) if workspace.has_ledger else 0
+    # Not who: the audit would remember what is to be forgotten.
+    note_after(workspace, "subject.forget", key=state.value, quarantined=count)
     return Forgotten(subject, state, count, _kept_in_clear(workspace))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from clearwell.application.auditing import note
 from clearwell.application.workspace import Workspace, require_ledger
 from clearwell.catalog import incidents
 from clearwell.catalog.incidents import RULES, Incident
@@ -39,6 +40,7 @@ def open_incident(workspace: Workspace, name: str, known: str = "") -> Incident:
         if incidents.named(connection, name) is not None:
             raise UsageError("incident_name_taken", f"expected a new name, found that of an incident: {name!r}")
         incidents.add(connection, name, known, stored_text(workspace.clock()))
+        note(connection, workspace, "incident.open", name)
     return incident_named(workspace, name)
 
 
@@ -53,6 +55,7 @@ def close_incident(workspace: Workspace, name: str, known: str | None = None) ->
     with workspace.catalog.write() as connection:
         now = stored_text(workspace.clock())
         incidents.close(connection, found.number, found.known if known is None else known, now)
+        note(connection, workspace, "incident.close", name)
     return incident_named(workspace, name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 
+from clearwell.application.auditing import noting
 from clearwell.application.catching_up import Follower, following
 from clearwell.application.modelling import put_in_force
 from clearwell.application.projecting import require_whole_log
@@ -59,9 +60,11 @@ def ingest(
     with writing(workspace) as lease, following(workspace) as follower:
         since = _beginning(workspace, chosen[0], options) if imports else None
         model, door = open_door(workspace, lease, imports=imports, since=since)
-        for item, checked, share, count in _checked(chosen, door, model, options):
-            total += take(follower, door, checked)
-            report(item, share, count)
+        with noting(workspace, "events.ingest") as told:
+            for item, checked, share, count in _checked(chosen, door, model, options):
+                total += take(follower, door, checked)
+                told.update(inputs=[item.name for item in chosen], imports=imports, **total.__dict__)
+                report(item, share, count)
     return total
 
 

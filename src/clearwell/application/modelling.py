@@ -9,6 +9,7 @@ from typing import Literal
 
 import polars as pl
 
+from clearwell.application.auditing import note
 from clearwell.application.projecting import projections
 from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
@@ -132,6 +133,7 @@ def put_in_force(
     with lease.write() as connection:
         period = ModelPeriod(len(periods) + 1, model.version, time_zone, stored_text(accepted_at))
         models.put_in_force(connection, period, workspace.project_texts())
+        note(connection, workspace, "model.accept", model.version, time_zone=time_zone, by_decision=accept)
     return model, accepted_at
 
 
@@ -150,6 +152,7 @@ def _begin(workspace: Workspace, lease: WriterLease, model: Model, since: dateti
         models.forget_periods(connection)
         period = ModelPeriod(1, model.version, workspace.settings.time_zone, stored_text(accepted_at))
         models.put_in_force(connection, period, workspace.project_texts())
+        note(connection, workspace, "model.accept", model.version, time_zone=period.time_zone, by_decision=False)
     return accepted_at
 
 

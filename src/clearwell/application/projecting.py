@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearwell.application.announcing import running_service
+from clearwell.application.auditing import note_after
 from clearwell.application.workspace import Workspace
 from clearwell.errors import DataError, StorageError
 from clearwell.ledger.posting import Posted
@@ -73,7 +74,10 @@ def catch_up(workspace: Workspace, report: Progress = lambda _count: None, *, an
             store.clear()
         log = workspace.log()
         _require_whole(store, log)
-        return follow(store, log, workspace.known_models(), report)
+        count = follow(store, log, workspace.known_models(), report)
+    if anew:
+        note_after(workspace, "projections.rebuild", events=count)
+    return count
 
 
 def opened_to_write(workspace: Workspace, *, shared: bool = False) -> ProjectionStore:

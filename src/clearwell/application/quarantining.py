@@ -10,6 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
+from clearwell.application.auditing import note
 from clearwell.application.catching_up import following
 from clearwell.application.ingesting import open_door, take
 from clearwell.application.workspace import Workspace, require_ledger
@@ -96,6 +97,8 @@ def retry(workspace: Workspace, numbers: Sequence[int] = (), corrected: bytes | 
                 out = page if receipt.accepted + receipt.duplicates else []
             with lease.write() as connection:
                 quarantine.mark_replayed(connection, out, stored_text(workspace.clock()))
+                told = {"tried": page, "released": out, "corrected": line is not None}
+                note(connection, workspace, "quarantine.retry", **told)
             total += receipt
             released += out
     return Retried(total, tuple(released))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from clearwell.application.cutting import CutRequest, Evaluated, Known, books_at
-from clearwell.application.explaining import Attributed, attributed_at, overdue_on
+from clearwell.application.explaining import Attributed, attributed_at, attributions_changed_at, overdue_on
 from clearwell.application.reading import reading
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import comparisons
@@ -35,14 +35,14 @@ class ScoreReport:
     """The cut, the period, and the tree of scores: rows as docs/guides/quality.md lists them.
 
     `before` is the tree of the period before, at the same cut; empty for all time. What is explained goes by the
-    attributions in force at `explained_at`, when it was asked, whatever the cut.
+    attributions in force when it was asked, whatever the cut: they are so since `explained_at`, None without any.
     """
 
     cut: Cut
     period: Span
     nodes: list[dict[str, Any]]
     before: list[dict[str, Any]]
-    explained_at: datetime
+    explained_at: datetime | None
 
     @property
     def changes(self) -> list[dict[str, Any]]:
@@ -75,9 +75,10 @@ def scores(workspace: Workspace, request: CutRequest, period: str = "month", eng
     with scoring_at(workspace, request, engine) as scoring:
         known = scoring.known
         span = period_named(period, known)
-        earlier, now = periods.before(span, known.time_zone), workspace.clock()
+        earlier = periods.before(span, known.time_zone)
+        explained_at = attributions_changed_at(workspace)
         tree, *before = scoring.trees([span, *([earlier] if earlier else [])], explained=True)
-        return ScoreReport(known.cut, span, tree.nodes, before[0].nodes if before else [], now)
+        return ScoreReport(known.cut, span, tree.nodes, before[0].nodes if before else [], explained_at)
 
 
 def period_named(text: str, known: Known) -> Span:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +30,7 @@ from clearwell.log.manifest import Compaction, Segment
 from clearwell.log.reader import LogReader
 from clearwell.log.retention import Hold
 from clearwell.settings import Settings
+from clearwell.values.actors import Actor
 from clearwell.values.currencies import Currencies
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ class Workspace:
     """An open project. `clock` gives the present instant; `say` takes notices for the user.
 
     `engine` makes what runs metrics: by name or address, over the log at a cut, on a connection or on its own.
-    `catalog_url` is `settings.catalog_url`: empty when the catalog is a file of the data folder.
+    `catalog_url` is `settings.catalog_url`: empty when the catalog is a file of the data folder. `actor` is who changes
+    what is changed through this workspace; without one, the audit gets no entry.
     """
 
     folder: Path
@@ -108,6 +111,15 @@ class Workspace:
     say: Callable[[str], None] = field(default=lambda _notice: None)
     engine: EngineFactory = field(default=_no_engine)
     catalog_url: str = field(default="", repr=False)
+    actor: Actor | None = None
+
+    def by(self, actor: Actor) -> Workspace:
+        """The same open project for somebody else to act in: it shares what is open, and is not to be closed."""
+        _ = self.catalog, self.keys if self.has_keys else None, self.shared, self.projection_reading
+        _ = self._read_texts, self._loaded_models, self._read_log, self._footers
+        same = copy(self)
+        object.__setattr__(same, "actor", actor)
+        return same
 
     @cached_property
     def data_folder(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from clearwell.catalog.tables import api_keys, sessions
 
@@ -22,6 +22,23 @@ def key_of(connection: Connection, secret_hash: str) -> dict[str, Any] | None:
     """The key with this hash, revoked or not."""
     found = connection.execute(select(api_keys).where(api_keys.c.secret_hash == secret_hash)).mappings().first()
     return dict(found) if found is not None else None
+
+
+def keys(connection: Connection) -> list[dict[str, Any]]:
+    """Every key that was ever made, in order, without the hash of its secret."""
+    columns = [column for column in api_keys.c if column.name != "secret_hash"]
+    return [dict(row) for row in connection.execute(select(*columns).order_by(api_keys.c.number)).mappings()]
+
+
+def revoke_key(connection: Connection, name: str, revoked_at: str) -> bool | None:
+    """Revoke the key with this name: whether that was still to be done; None when no key has the name."""
+    found = connection.execute(select(api_keys.c.revoked_at).where(api_keys.c.name == name)).first()
+    if found is None:
+        return None
+    if found[0]:
+        return False
+    connection.execute(update(api_keys).where(api_keys.c.name == name).values(revoked_at=revoked_at))
+    return True
 
 
 def key_count(connection: Connection) -> int:

@@ -59,7 +59,7 @@ def copy_rows(source: Connection, target: Path, create: Callable[[Connection], N
     Raises OSError when the target cannot be written.
     """
     os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
-    engine = create_engine(f"sqlite:///{target}", poolclass=NullPool)
+    engine = create_engine(f"sqlite:///{target}", poolclass=NullPool, hide_parameters=True)
     try:
         with engine.begin() as copy:
             create(copy)

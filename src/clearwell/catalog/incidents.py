@@ -115,6 +115,12 @@ def rules_in_force(connection: Connection) -> set[Rule]:
     return {rule for rule, is_there in zip(RULES, found, strict=True) if is_there}
 
 
+def newest_change(connection: Connection) -> str:
+    """When a subject was last attributed, or withdrawn; empty when none ever was."""
+    newest = select(func.max(attributions.c.attributed_at), func.max(attributions.c.withdrawn_at))
+    return max((at for at in connection.execute(newest).one() if at), default="")
+
+
 def subjects_in_force(connection: Connection, rule: Rule, number: int | None = None) -> Iterator[Found]:
     """The subjects of a rule that are attributed, to this incident or any, in order."""
     chosen = select(attributions.c.subject, attributions.c.sequence).where(_IN_FORCE, attributions.c.rule == rule)

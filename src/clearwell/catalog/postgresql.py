@@ -150,7 +150,8 @@ def _engine(url: URL, schema: str) -> Engine:
     given = url.difference_update_query(["schema"])
     connecting = {name: value for name, value in _CONNECTING.items() if name not in url.query}
     try:
-        engine = create_engine(given, pool_pre_ping=True, connect_args={**connecting, "options": options})
+        how = {**connecting, "options": options}
+        engine = create_engine(given, pool_pre_ping=True, connect_args=how, hide_parameters=True)
     except ModuleNotFoundError as error:
         message = f"expected the package {error.name} for a catalog in PostgreSQL: install it with "
         raise UsageError("catalog_driver_missing", f"{message}`pip install 'clearwell[postgresql]'`") from error

@@ -57,7 +57,7 @@ class SqliteFile(Transactions):
 
 
 def _engine(path: Path, pragmas: Sequence[str]) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, hide_parameters=True)  # They may be secrets.
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -55,9 +55,12 @@ def restore(
     Where FOLDER has a clearwell.yaml, its own texts stay, and only the data folder that it names is restored.
     """
     from clearwell import bootstrap
+    from clearwell.application import auditing
 
     with meter("bytes", 1.0) as shown:
         restored = bootstrap.restore(backup_folder, folder, shown.advance)
+    with opened(folder) as workspace:
+        auditing.note_after(workspace, "ledger.restore", restored.made_at, head=restored.head)
     if not as_json:
         typer.echo(f"Restored the backup of {restored.made_at} into {restored.data_folder}.")
     proof.verify(folder, as_json)

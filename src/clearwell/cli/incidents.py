@@ -17,6 +17,7 @@ from clearwell.cli.options import (
     KnownAtOption,
     ProjectOption,
     chosen_format,
+    instant_of,
     pairs,
 )
 from clearwell.cli.output import meter, print_csv, print_json, print_json_rows, print_table
@@ -25,8 +26,6 @@ from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from clearwell.application.attributing import AttributionReport, Selection
     from clearwell.catalog.incidents import Incident, Rule
 
@@ -202,21 +201,12 @@ def _selection(subjects: list[str] | None, rule: Rule, file: Path | None, own: _
         subjects=(*(subjects or ()), *(_lines(file) if file is not None else ())),
         account_type=account_type,
         properties=pairs(properties, "--property"),
-        opened_from=_instant(opened_from, "--opened-from"),
-        opened_until=_instant(opened_until, "--opened-until"),
+        opened_from=instant_of(opened_from, "--opened-from"),
+        opened_until=instant_of(opened_until, "--opened-until"),
         event_type=event_type,
         period=period,
         comparison=comparison,
     )
-
-
-def _instant(text: str, option: str) -> datetime | None:
-    from clearwell.values.instants import parse_cut_instant
-
-    try:
-        return parse_cut_instant(text) if text else None
-    except ValueError as error:
-        raise UsageError("instant_unreadable", f"{option}: {error}") from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ import typer
 
 from clearwell import __version__
 from clearwell.cli import (
+    access,
     backups,
     completeness,
     demo,
@@ -62,6 +63,7 @@ simulation.add_to(app)
 evidence.add_to(app)
 demo.add_to(app)
 serving.add_to(app)
+access.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from clearwell.errors import UsageError
+from clearwell.values.instants import parse_cut_instant
 
 Format = Literal["table", "json", "csv"]
 
@@ -50,3 +54,11 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"expected each NAME once, found {name} again in {text!r}", param_hint=option)
         found[name] = value
     return found
+
+
+def instant_of(text: str, option: str) -> datetime | None:
+    """The instant or day that `text` says; None when it is empty. Raises UsageError when it is neither."""
+    try:
+        return parse_cut_instant(text) if text else None
+    except ValueError as error:
+        raise UsageError("instant_unreadable", f"{option}: {error}") from error

@@ -17,6 +17,7 @@ from clearwell.cli.options import (
     KnownAtOption,
     ProjectOption,
     chosen_format,
+    instant_of,
     pairs,
 )
 from clearwell.cli.output import (
@@ -129,6 +130,8 @@ def open_accounts(
     state: Annotated[Literal["in_flight", "overdue"] | None, typer.Option(help="Only in this state.")] = None,
     currency: Annotated[str | None, typer.Option(help="Only in this currency.")] = None,
     older_than: Annotated[str | None, typer.Option(help='Only open for longer, e.g. "3 days".')] = None,
+    opened_from: Annotated[str, typer.Option(metavar="INSTANT", help="Only opened at or after it.")] = "",
+    opened_until: Annotated[str, typer.Option(metavar="INSTANT", help="Only opened before it.")] = "",
     min_money: Annotated[int | None, typer.Option(**_MONEY, help="Only at least so much, in minor units.")] = None,
     max_money: Annotated[int | None, typer.Option(**_MONEY, help="Only at most so much, in minor units.")] = None,
     sort: Annotated[Literal["age", "money", "turnover", "account"], typer.Option(help="The order.")] = "age",
@@ -150,6 +153,8 @@ def open_accounts(
         state=state,
         currency=currency,
         older_than_seconds=_seconds(older_than),
+        opened_from=instant_of(opened_from, "--opened-from"),
+        opened_until=instant_of(opened_until, "--opened-until"),
         least_money=min_money,
         most_money=max_money,
         sort=sort,

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def project(folder: Path) -> Iterator[Workspace]:
-    """The open project; its notices go to standard error."""
+    """The open project; its notices go to standard error, and the audit names the user of the operating system."""
+    from clearwell.application.auditing import on_this_machine
     from clearwell.bootstrap import open_workspace
 
-    with open_workspace(folder, say=lambda notice: typer.echo(notice, err=True)) as workspace:
+    actor = on_this_machine("command line")
+    with open_workspace(folder, say=lambda notice: typer.echo(notice, err=True), actor=actor) as workspace:
         yield workspace

@@ -27,7 +27,8 @@ class ServiceOptions:
 
     A body may take `body_seconds` to arrive; of all requests together `held_bytes` of bodies are held. Beside that, the
     largest answer, how many queries in SQL may run at once and how long, and what opens a producer's own records. With
-    `metrics_need_key`, `/metrics` is for keys that read only.
+    `metrics_need_key`, `/metrics` is for keys that read only. `oidc_secret` is what the identity provider knows the
+    service by.
     """
 
     body_bytes: int = 32 << 20
@@ -40,6 +41,7 @@ class ServiceOptions:
     query_seconds: float = 30.0
     queries: int = 4
     open_producer: OpenProducer | None = None
+    oidc_secret: str = field(default="", repr=False)
 
 
 @dataclass

@@ -10,20 +10,26 @@ from starlette.types import ASGIApp
 
 from clearwell import __version__
 from clearwell.service.api import (
+    audit,
     events,
     evidence,
     governing,
+    incidents,
     jobs,
+    keys,
     live,
     operations,
     own,
+    people,
     problems,
     quality,
     questions,
+    sessions,
 )
 from clearwell.service.api.security import Doorman, needs
 from clearwell.service.api.watching import Watch
 from clearwell.service.feeds import Feeds
+from clearwell.service.identity_provider import provider_of
 from clearwell.service.running import Service
 
 _DESCRIPTION = """Publish money-movement events, and ask which money is stuck, where, whose, and since when.
@@ -52,7 +58,10 @@ def create_app(service: Service) -> FastAPI:
     app.state.feeds = Feeds(service.keeper)
     app.state.queries = threading.BoundedSemaphore(service.options.queries)
     problems.add_to(app)
-    for module in (events, questions, quality, governing, evidence, own, live, jobs, operations):
+    app.state.provider = provider_of(service)
+    asked = (questions, quality, evidence, own, live)
+    asked = (questions, quality, evidence, own, live)
+    for module in (events, *asked, governing, incidents, jobs, operations, keys, people, sessions, audit):
         app.include_router(module.router)
     may_see = [Depends(needs("read"))] if service.options.metrics_need_key else []
     app.include_router(operations.metrics_router, dependencies=may_see)

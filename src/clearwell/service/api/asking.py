@@ -21,6 +21,7 @@ from clearwell import __version__
 from clearwell.application import comparing
 from clearwell.application.access import Principal
 from clearwell.application.cutting import CutRequest, cut_of
+from clearwell.application.explaining import attributions_changed_at
 from clearwell.application.telling import cut_as_json
 from clearwell.errors import StorageError
 from clearwell.service.api import cursors
@@ -184,7 +185,7 @@ def _tag(service: Service, request: Request, principal: Principal, wanted: CutRe
     runs = comparing.kept(workspace, most=1)
     content: list[object] = [
         __version__, request.url.path, parameters, wants_arrow, principal.kind, principal.name,
-        repr(workspace.settings), runs and runs[0]["number"],
+        repr(workspace.settings), runs and runs[0]["number"], str(attributions_changed_at(workspace)),
     ]  # fmt: skip
     if workspace.has_keys:  # A subject that is forgotten is so at once.
         content.append(time.time_ns())

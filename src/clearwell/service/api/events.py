@@ -113,7 +113,7 @@ async def publish(
     publication = Publication(
         body,
         "arrow" if form == "arrow" else "ndjson",
-        f"key {principal.name}" if principal.kind == "key" else f"user {principal.name}",
+        principal.who,
         whole=atomic,
         event_types=principal.event_types,
         request_key=idempotency_key,

@@ -58,9 +58,9 @@ def seals(request: Request, _principal: Reading) -> Response:
         CheckpointAnswer, {"note": "clearwell\n41\n…", "verifier_key": "clearwell+…", "seal": _SEAL}, of_cut=False
     ),
 )
-def checkpoint(request: Request, _principal: Querying) -> Response:
+def checkpoint(request: Request, principal: Querying) -> Response:
     """Seal what is not sealed, and sign size and root of the tree, for others to keep."""
-    issued = checkpointing.checkpoint(request.app.state.service.workspace)
+    issued = checkpointing.checkpoint(request.app.state.service.workspace.by(principal.actor))
     seal = asdict(issued.seal)
     return json_answer({"note": issued.note, "verifier_key": issued.verifier.text(), "seal": seal})
 

@@ -94,11 +94,11 @@ def check(request: Request, _principal: Reading) -> Response:
     summary="Put the flows in force",
     responses=responses(AcceptedAnswer, {"version": _VERSION}, of_cut=False),
 )
-def accept(request: Request, _principal: Approving) -> Response:
+def accept(request: Request, principal: Approving) -> Response:
     """Put the project's flow files in force, whatever changes for open accounts. Publishing waits meanwhile."""
     service: Service = request.app.state.service
     with service.publisher.paused():
-        accepted = modelling.accept_model(service.workspace)
+        accepted = modelling.accept_model(service.workspace.by(principal.actor))
     return json_answer({"version": accepted.version})
 
 
@@ -154,11 +154,11 @@ class RetryBody(BaseModel):
         RetriedAnswer, {"accepted": 1, "duplicates": 0, "quarantined": 0, "released": [12]}, of_cut=False
     ),
 )
-def retry(request: Request, _principal: Approving, body: RetryBody) -> Response:
+def retry(request: Request, principal: Approving, body: RetryBody) -> Response:
     """After a model was mended, or with a corrected record. Publishing waits meanwhile."""
     service: Service = request.app.state.service
     corrected = json.dumps(body.corrected).encode() if body.corrected is not None else None
     with service.publisher.paused():
-        result = quarantining.retry(service.workspace, body.numbers, corrected)
+        result = quarantining.retry(service.workspace.by(principal.actor), body.numbers, corrected)
     sealing.seal(service.workspace)
     return json_answer({**asdict(result.receipt), "released": list(result.released)})

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from clearwell.application.auditing import note_after
 from clearwell.application.jobs import JobReport, State
 from clearwell.errors import UsageError
 from clearwell.service.api.problems import ProblemAnswer
@@ -72,12 +73,14 @@ def jobs(request: Request, _principal: Reading) -> JobsAnswer:
 
 
 @router.post("/v1/jobs/{name}/run", status_code=202, responses=_REFUSED)
-def run_job(request: Request, name: str, _principal: Administering) -> JobAnswer:
+def run_job(request: Request, name: str, principal: Administering) -> JobAnswer:
     """Have a job run as soon as no other does. `GET /v1/jobs` says how it goes."""
     service: Service = request.app.state.service
     if name == FOLD:
         raise UsageError("job_runs_always", "the job fold runs as long as the service does")
-    return _answer(service.jobs.ask(name))
+    asked = _answer(service.jobs.ask(name))
+    note_after(service.workspace.by(principal.actor), "job.run", name)
+    return asked
 
 
 def _answer(report: JobReport) -> JobAnswer:

@@ -20,16 +20,23 @@ _STATUSES: dict[str, int] = {
     "comparison_unknown": 404,
     "credentials_missing": 401,
     "credentials_wrong": 401,
+    "key_name_taken": 409,
+    "key_unknown": 404,
     "encoding_unknown": 415,
     "form_unknown": 415,
     "job_running": 409,
     "job_runs_always": 409,
     "job_unknown": 404,
+    "identity_wrong": 401,
     "ledger_empty": 404,
     "log_not_writable": 507,
+    "oidc_not_configured": 404,
+    "person_name_taken": 409,
+    "person_unknown": 404,
     "publisher_failed": 500,
     "request_key_reused": 422,
     "request_under_way": 409,
+    "sign_in_wrong": 401,
     "writer_busy": 503,
 }
 """Of codes whose status is not that of their branch."""
@@ -93,7 +100,10 @@ def add_to(app: FastAPI) -> None:
 
     @app.exception_handler(ClearwellError)
     async def _ours(_request: Request, error: ClearwellError) -> JSONResponse:
-        return answer(status_of(error), error.code, error.message, error.details)
+        response = answer(status_of(error), error.code, error.message, error.details)
+        if isinstance(error, OverloadError):
+            response.headers["Retry-After"] = str(error.retry_seconds)
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

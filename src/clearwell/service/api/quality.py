@@ -173,10 +173,10 @@ class EvaluateBody(BaseModel):
     summary="Evaluate the scores of many periods",
     responses=responses(EvaluationAnswer, {"periods": 31, "added": 31}),
 )
-def evaluate(request: Request, _principal: Querying, body: EvaluateBody) -> Response:
+def evaluate(request: Request, principal: Querying, body: EvaluateBody) -> Response:
     """Evaluate the scores of many periods at one cut, and keep them: `/v1/history` has them."""
     asked = settled(request.app.state.service, CutRequest(body.at, body.known_at))
-    report = evaluating.evaluate(_workspace(request), asked, body.period, body.since, body.until)
+    report = evaluating.evaluate(_workspace(request).by(principal.actor), asked, body.period, body.since, body.until)
     return json_answer({"cut": cut_as_json(report.cut), "periods": report.periods, "added": report.added})
 
 
@@ -215,12 +215,12 @@ class AcceptWindowsBody(BaseModel):
     summary="Put learned windows in force",
     responses=responses(ExpectationsAnswer, _EXPECTATIONS_EXAMPLE),
 )
-def accept_windows(request: Request, _principal: Approving, body: AcceptWindowsBody) -> Response:
+def accept_windows(request: Request, principal: Approving, body: AcceptWindowsBody) -> Response:
     """Those of account types that declare `clears_within: learned`. Publishing waits meanwhile."""
     service: Service = request.app.state.service
     asked = settled(service, CutRequest(body.at, body.known_at))
     with service.publisher.paused():
-        report = expecting.accept(service.workspace, asked, body.account_type)
+        report = expecting.accept(service.workspace.by(principal.actor), asked, body.account_type)
     return json_answer(expectations_as_json(report))
 
 
@@ -306,14 +306,16 @@ class CompareBody(BaseModel):
     summary="Compare producers' own records with the log",
     responses=responses(ComparedAnswer, {"comparisons": []}, of_cut=False),
 )
-def compare(request: Request, _principal: Querying, body: CompareBody) -> Response:
+def compare(request: Request, principal: Querying, body: CompareBody) -> Response:
     """Compare now, and keep what is found."""
     service: Service = request.app.state.service
     if service.options.open_producer is None:
         raise UsageError("producers_not_readable", "this service was started without a way to producers' records")
     asked = settled(service, CutRequest(body.at, body.known_at))
     opened = service.options.open_producer
-    found = list(comparing.compare(service.workspace, opened, asked, body.names, period=body.period))
+    found = list(
+        comparing.compare(service.workspace.by(principal.actor), opened, asked, body.names, period=body.period)
+    )
     return json_answer({"comparisons": [comparison_as_json(item) for item in found]})
 
 

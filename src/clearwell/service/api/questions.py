@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -34,6 +35,7 @@ from clearwell.service.api.schemas import (
 from clearwell.service.api.security import Querying
 from clearwell.service.running import Service
 from clearwell.values.durations import FixedDuration, parse_duration
+from clearwell.values.instants import parse_cut_instant
 
 router = APIRouter(tags=["questions"])
 
@@ -106,6 +108,8 @@ class OpenParameters(BaseModel):
     state: Literal["in_flight", "overdue"] | None = Field(None, description="Only in this state.")
     currency: str | None = Field(None, description="Only in this currency.", max_length=32)
     older_than: str = Field("", description='Only open for longer, such as "3 days".', max_length=64)
+    opened_from: str = Field("", description="Only opened at or after this instant or day.", max_length=64)
+    opened_until: str = Field("", description="Only opened before this instant or day.", max_length=64)
     min_money: int | None = Field(None, ge=0, le=_LARGEST_MONEY, description="Only at least so much.")
     max_money: int | None = Field(None, ge=0, le=_LARGEST_MONEY, description="Only at most so much.")
     sort: Literal["age", "money", "turnover", "account"] = Field("age", description="The order.")
@@ -133,6 +137,8 @@ def open_accounts(asked: Asked, wanted: Annotated[OpenParameters, Query()]) -> R
         state=wanted.state,
         currency=wanted.currency,
         older_than_seconds=_seconds(wanted.older_than),
+        opened_from=_instant("opened_from", wanted.opened_from),
+        opened_until=_instant("opened_until", wanted.opened_until),
         least_money=wanted.min_money,
         most_money=wanted.max_money,
         sort=wanted.sort,
@@ -253,6 +259,13 @@ def _queried(service: Service, body: QueryBody, *, wants_arrow: bool) -> Respons
 def _arrow(asked: Question, found: exporting.Exported) -> Response:
     headers = {**asked.headers, **cut_header(found.cut)}
     return arrow_answer(found.reader.schema, found.reader, headers, asked.service.options.answer_bytes)
+
+
+def _instant(name: str, text: str) -> datetime | None:
+    try:
+        return parse_cut_instant(text) if text else None
+    except ValueError as error:
+        raise UsageError("instant_unreadable", f"{name}: {error}") from error
 
 
 def _seconds(text: str) -> int | None:

@@ -81,6 +81,7 @@ class QualityAnswer(OfCut):
     """The tree of scores: company, teams, flows and account types, per currency."""
 
     period: PeriodAnswer
+    explained_at: str | None
     nodes: list[Row]
 
 

@@ -1,56 +1,152 @@
-"""Who asks: the key of a request, and whether its role has the scope that a path needs."""
+"""Who asks: by a key, or as a person whose browser is signed in; and whether their role has the scope of the path.
+
+A browser sends its cookie whoever made it ask. So what changes something and is known by a cookie must come from our
+own pages: with the session's token, which other sites cannot read, and from our own origin.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import time
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from clearwell.application.access import Principal, Scope, hashed, principal_of_key
+from clearwell.application.signing_in import Session, session_of
 from clearwell.application.workspace import Workspace
 from clearwell.errors import AccessError
+from clearwell.service.limiting import Attempts
 
 _REMEMBERED_SECONDS = 2.0
 _MOST_REMEMBERED = 10_000
+_ASKING = {"GET", "HEAD", "OPTIONS"}
+_LOOPBACK_NAMES = {"localhost"}
 
 _bearer = HTTPBearer(auto_error=False, description="A key: `Authorization: Bearer cw_…`")
 
 
+_Told = TypeVar("_Told", Principal, Session)
+
+
 class Doorman:
-    """Tells whose key it is, and remembers that for a moment; a revoked key works no longer than that."""
+    """Tells whose a key or a session is, and remembers it for a moment: no longer does one work that was ended."""
 
     def __init__(self, workspace: Workspace) -> None:
+        self.attempts = Attempts()
         self._workspace = workspace
-        self._known: dict[str, tuple[float, Principal]] = {}
+        self._known: dict[str, tuple[float, Principal | Session]] = {}
 
-    def principal(self, secret: str) -> Principal:
-        """Whose key this is. Raises AccessError when it is nobody's."""
-        name, now = hashed(secret), time.monotonic()
-        known = self._known.get(name)
+    def principal(self, secret: str, address: str = "") -> Principal:
+        """Whose key this is. Raises AccessError when it is nobody's, OverloadError when many were from there."""
+        found = self._known_or(secret, lambda: principal_of_key(self._workspace, secret))
+        if not isinstance(found, Principal):
+            self.attempts.fail(address, secret)
+            raise AccessError("credentials_wrong", "expected a key that was made here and not revoked")
+        return replace(found, origin=address)
+
+    def session(self, secret: str, address: str = "") -> Session:
+        """Which session this secret of a cookie is of. Raises as `principal` does."""
+        found = self._known_or(secret, lambda: session_of(self._workspace, secret))
+        if not isinstance(found, Session):
+            self.attempts.fail(address, secret)
+            raise AccessError("credentials_wrong", "expected a session that has not ended: sign in again")
+        return replace(found, principal=replace(found.principal, origin=address))
+
+    def remembers(self, secret: str) -> bool:
+        """Whether it knows whose this is without looking."""
+        known = self._known.get(hashed(secret))
+        return known is not None and known[0] > time.monotonic()
+
+    def forget(self) -> None:
+        """Look again at whoever comes next: something about keys, people or sessions has changed."""
+        self._known = {}
+
+    def _known_or(self, secret: str, find: Callable[[], Principal | Session | None]) -> Principal | Session | None:
+        name, now, remembered = hashed(secret), time.monotonic(), self._known
+        known = remembered.get(name)
         if known is not None and known[0] > now:
             return known[1]
-        found = principal_of_key(self._workspace, secret)
+        found = find()
         if found is None:
-            self._known.pop(name, None)
-            raise AccessError("credentials_wrong", "expected a key that was made here and not revoked")
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.clear()
-        self._known[name] = (now + _REMEMBERED_SECONDS, found)
+            remembered.pop(name, None)
+            return None
+        if len(remembered) >= _MOST_REMEMBERED:
+            remembered.clear()
+        remembered[name] = (now + _REMEMBERED_SECONDS, found)
         return found
 
 
-def needs(scope: Scope) -> Callable[..., Principal]:
+def address_of(request: Request) -> str:
+    """Where a request came from."""
+    return request.client.host if request.client is not None else ""
+
+
+def is_loopback(name: str) -> bool:
+    """Whether this name or address is this machine's own."""
+    try:
+        return name in _LOOPBACK_NAMES or ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_secure(request: Request) -> bool:
+    """Whether cookies must only go over TLS: always, but for a browser on this machine."""
+    return not (request.url.scheme == "http" and is_loopback(request.url.hostname or ""))
+
+
+def cookie_name(request: Request) -> str:
+    """The session's cookie. With the prefix a browser takes it from this host only, and over TLS only."""
+    return "__Host-clearwell" if is_secure(request) else "clearwell"
+
+
+def require_same_origin(request: Request, *, browser: bool) -> None:
+    """Raise AccessError for a request that another site made a browser send.
+
+    A request that does not say where it is from is not a `browser`'s, and is refused where only one can have sent it.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    own = f"{request.url.scheme}://{request.url.netloc}"
+    is_foreign = (site is not None and site != "same-origin") or (origin is not None and origin != own)
+    if is_foreign or (browser and site is None and origin is None):
+        raise AccessError("origin_foreign", f"expected a request from a page of {own}, found one from elsewhere")
+
+
+async def principal_of(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Principal:
+    """Who asks, whatever they may do.
+
+    Raises AccessError for one who does not show it, and for a change by a cookie that another site may have asked for.
+    """
+    doorman: Doorman = request.app.state.doorman
+    if credentials is not None:
+        return await _told(doorman, doorman.principal, credentials.credentials, request)
+    cookie = request.cookies.get(cookie_name(request))
+    if not cookie:
+        raise AccessError("credentials_missing", "expected a key, `Authorization: Bearer cw_…`, or a browser's session")
+    session = await _told(doorman, doorman.session, cookie, request)
+    if request.method not in _ASKING:
+        require_same_origin(request, browser=True)
+        session.require_token(request.headers.get("x-csrf-token", ""))
+    return session.principal
+
+
+async def _told(doorman: Doorman, tell: Callable[[str, str], _Told], secret: str, request: Request) -> _Told:
+    """What `tell` says of the secret; in a thread where it has to look, and at once where it remembers."""
+    if doorman.remembers(secret):
+        return tell(secret, address_of(request))
+    return await run_in_threadpool(tell, secret, address_of(request))
+
+
+def needs(scope: Scope) -> Callable[..., Awaitable[Principal]]:
     """The dependency of a path: the principal who asks, who has the scope."""
 
-    def principal(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-    ) -> Principal:
-        if credentials is None:
-            raise AccessError("credentials_missing", "expected a key: `Authorization: Bearer cw_…`")
-        found: Principal = request.app.state.doorman.principal(credentials.credentials)
+    async def principal(request: Request, found: Annotated[Principal, Depends(principal_of)]) -> Principal:
         request.state.principal = found
         found.require(scope)
         return found
@@ -58,6 +154,7 @@ def needs(scope: Scope) -> Callable[..., Principal]:
     return principal
 
 
+Known = Annotated[Principal, Depends(principal_of)]
 Publishing = Annotated[Principal, Depends(needs("publish"))]
 Reading = Annotated[Principal, Depends(needs("read"))]
 Querying = Annotated[Principal, Depends(needs("query"))]
