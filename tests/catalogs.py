@@ -29,6 +29,7 @@ ON_BOTH = (
     "unit/catalog/test_catalog_database.py",
     "unit/catalog/test_catalog_lease.py",
     "unit/ingest/test_ingest_door.py",
+    "unit/application/test_application_attributing.py",
     "unit/application/test_application_backups.py::test_what_comes_back_is_the_same_ledger",
     "unit/application/test_application_backups.py::test_a_restored_project_goes_on",
     "unit/application/test_application_backups.py::test_the_lease_is_not_restored",
