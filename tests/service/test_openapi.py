@@ -19,6 +19,8 @@ from schemathesis.specs.openapi.checks import (
 
 from clearwell.service.api.app import create_app
 from clearwell.service.running import ServiceOptions
+from clearwell.service.stopping import Stopping
+from clearwell.settings import Settings
 from conftest import Running, serving
 
 EXAMPLES = 6
@@ -66,7 +68,11 @@ def test_every_path_is_described(open_door: Running) -> None:
             assert content[0] == "application/vnd.apache.arrow.stream" or "example" in content[1], where
 
 
-_UNSERVED = create_app(SimpleNamespace(workspace=None, keeper=None, options=ServiceOptions()))
+_UNSERVED = create_app(
+    SimpleNamespace(
+        workspace=SimpleNamespace(settings=Settings()), keeper=None, options=ServiceOptions(), stopping=Stopping()
+    )
+)
 """The app of no service, for its description."""
 
 ASKED = [(method.upper(), path) for method, path, _ in _operations(_UNSERVED) if path not in STREAMS]

@@ -238,7 +238,7 @@ def _print_scores(workspace: Workspace, report: ScoreReport, form: str) -> None:
     print_table(f"Quality, {_period_text(report.period)}", headings, cells)
     typer.echo(cut_text(report.cut))
     if any(row["attributed_money"] for row in nodes) and report.explained_at is not None:
-        typer.echo(f"Explained by what is attributed to incidents, since {format_instant(report.explained_at)}.")
+        typer.echo(f"Explained by what is attributed to incidents, as known at {format_instant(report.explained_at)}.")
 
 
 def _cells_with_changes(workspace: Workspace, row: Mapping[str, Any]) -> list[object]:

@@ -118,6 +118,12 @@ def _print_status(workspace: Workspace, cut: Cut, rows: Sequence[dict[str, Any]]
     typer.echo(cut_text(cut))
 
 
+_OPEN_HEADINGS = [
+    ("Account", "left"), ("Owner", "left"), ("", "left"), ("Balance", "right"), ("Came in", "right"),
+    ("Open since", "left"), ("Age", "right"), ("State", "left"), ("Entries", "right"),
+]  # fmt: skip
+
+
 def open_accounts(
     project: ProjectOption = HERE,
     flow: Annotated[str | None, typer.Option(help="Only accounts that this flow owns.")] = None,
@@ -167,16 +173,8 @@ def open_accounts(
         elif chosen == "csv":
             print_csv(questions.OPEN_FIELDS, _in_order(questions.OPEN_FIELDS, report.accounts))
         else:
-            headings = [
-                ("Account", "left"),
-                ("Owner", "left"),
-                ("", "left"),
-                ("Balance", "right"),
-                ("Came in", "right"),
-            ]
-            headings += [("Open since", "left"), ("Age", "right"), ("State", "left"), ("Entries", "right")]
             rows = [_open_row(workspace, report.owners, row) for row in report.accounts]
-            print_table(f"{report.total:,} open account(s)", headings, rows)
+            print_table(f"{report.total:,} open account(s)", _OPEN_HEADINGS, rows)
             if report.total > len(report.accounts):
                 typer.echo(f"… and {report.total - len(report.accounts):,} more: use --limit, or filter.")
             typer.echo(cut_text(report.cut))
