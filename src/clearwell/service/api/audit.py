@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clearwell.application import auditing
 from clearwell.application.auditing import MOST_ENTRIES
 from clearwell.catalog.audit import AuditFilter
-from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.schemas import responses
 from clearwell.service.api.security import Administering
 
 router = APIRouter(tags=["access"])
@@ -24,14 +24,14 @@ class AuditQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    who: str = Field("", max_length=_LONGEST)
+    who: str = Field("", max_length=_LONGEST, description="Only of this key or person, such as `key checkout`.")
     act: str = Field("", max_length=_LONGEST, description="An act such as `key.make`, or its first word.")
-    subject: str = Field("", max_length=_LONGEST)
+    subject: str = Field("", max_length=_LONGEST, description="Only changes of this.")
     since: str = Field("", max_length=_LONGEST, description="An instant or a day.")
     until: str = Field("", max_length=_LONGEST, description="An instant or a day, which is not included.")
     after: int | None = Field(None, ge=0, le=_LARGEST, description="Entries with a greater number, oldest first.")
     before: int = Field(0, ge=0, le=_LARGEST, description="Entries with a lesser number, newest first.")
-    limit: int = Field(100, ge=1, le=MOST_ENTRIES)
+    limit: int = Field(100, ge=1, le=MOST_ENTRIES, description="At most so many.")
 
 
 class EntryAnswer(BaseModel):
@@ -53,7 +53,13 @@ class AuditAnswer(BaseModel):
     next: int | None
 
 
-@router.get("/v1/audit", responses={status: {"model": ProblemAnswer} for status in (400, 401, 403, 422, 429, 503)})
+_ENTRY = {
+    "number": 1, "at": "2026-01-02T03:04:05.000000Z", "who": "key administrator", "act": "key.make",
+    "subject": "checkout", "details": {"role": "producer"}, "origin": "127.0.0.1",
+}  # fmt: skip
+
+
+@router.get("/v1/audit", responses=responses(AuditAnswer, {"entries": [_ENTRY], "next": None}, of_cut=False))
 def audit(request: Request, _principal: Administering, query: Annotated[AuditQuery, Query()]) -> AuditAnswer:
     """Who changed what: the newest first, or from the number `after` on, in order."""
     wanted = AuditFilter(query.who, query.act, query.subject, after=query.after, before=query.before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -25,6 +25,9 @@ _INCIDENT = {
     "closed_at": None, "uncleared_count": 12, "late_count": 0, "missing_count": 0,
 }  # fmt: skip
 _Text = Annotated[str, Field(max_length=10_000)]
+
+
+NamePath = Annotated[str, Path(max_length=incidents.MOST_NAME_CHARACTERS, description="The incident's name.")]
 
 
 class IncidentsAnswer(BaseModel):
@@ -130,7 +133,7 @@ def open_incident(request: Request, principal: Approving, body: OpenBody) -> Res
     summary="Say that a cause is over",
     responses=responses(IncidentsAnswer, {"incidents": [_INCIDENT]}, of_cut=False),
 )
-def close_incident(request: Request, principal: Approving, name: str, body: CloseBody) -> Response:
+def close_incident(request: Request, principal: Approving, name: NamePath, body: CloseBody) -> Response:
     """What is attributed to it stays so, and more can be."""
     service: Service = request.app.state.service
     incidents.close_incident(service.workspace.by(principal.actor), name, body.known)
@@ -145,7 +148,7 @@ _DONE = {"incident": "gateway-outage", "rule": "uncleared", "cut": None, "found"
     summary="Attribute findings to a cause",
     responses=responses(AttributionAnswer, _DONE, of_cut=False),
 )
-def attribute(request: Request, principal: Approving, name: str, body: AttributeBody) -> Response:
+def attribute(request: Request, principal: Approving, name: NamePath, body: AttributeBody) -> Response:
     """A selection is of a cut, and written down as the subjects that it finds. Safe to repeat."""
     workspace = request.app.state.service.workspace.by(principal.actor)
     return _told(attributing.attribute(workspace, body.request, name, body.selection, move=body.move))
@@ -156,7 +159,7 @@ def attribute(request: Request, principal: Approving, name: str, body: Attribute
     summary="Attribute findings to a cause no longer",
     responses=responses(AttributionAnswer, _DONE, of_cut=False),
 )
-def withdraw(request: Request, principal: Approving, name: str, body: WithdrawBody) -> Response:
+def withdraw(request: Request, principal: Approving, name: NamePath, body: WithdrawBody) -> Response:
     """What is selected, or everything. Safe to repeat."""
     workspace = request.app.state.service.workspace.by(principal.actor)
     selection = None if body.everything else body.selection

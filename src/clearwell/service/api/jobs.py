@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
 from clearwell.application.auditing import note_after
 from clearwell.application.jobs import JobReport, State
 from clearwell.errors import UsageError
-from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.schemas import responses
 from clearwell.service.api.security import Administering, Reading
 from clearwell.service.running import Service
 from clearwell.values.instants import format_instant
 
 router = APIRouter(tags=["jobs"])
+
+NamePath = Annotated[str, Path(max_length=64, description="The job's name.")]
 
 FOLD = "fold"
 """The job that always runs: the projections follow the log."""
@@ -60,20 +62,23 @@ class JobsAnswer(BaseModel):
     jobs: list[JobAnswer]
 
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemAnswer} for status in (401, 403, 404, 409, 429, 503)
-}
+_JOB = {
+    "name": "seal", "state": "idle", "progress": {"done": 0, "total": None},
+    "last_started_at": "2026-01-02T03:04:05Z", "last_ended_at": "2026-01-02T03:04:06Z", "last_duration_seconds": 1.0,
+    "last_error": None, "failure_count": 0, "next_run_at": "2026-01-02T03:14:05Z", "lag_events": None,
+    "lag_seconds": None,
+}  # fmt: skip
 
 
-@router.get("/v1/jobs", responses={status: _REFUSED[status] for status in (401, 403, 429, 503)})
+@router.get("/v1/jobs", responses=responses(JobsAnswer, {"jobs": [_JOB]}, of_cut=False))
 def jobs(request: Request, _principal: Reading) -> JobsAnswer:
     """The jobs of the service: what runs, what comes next, and what kept one from ending well."""
     service: Service = request.app.state.service
     return JobsAnswer(jobs=[_fold(service), *(_answer(report) for report in service.jobs.reports())])
 
 
-@router.post("/v1/jobs/{name}/run", status_code=202, responses=_REFUSED)
-def run_job(request: Request, name: str, principal: Administering) -> JobAnswer:
+@router.post("/v1/jobs/{name}/run", status_code=202, responses=responses(JobAnswer, _JOB, of_cut=False, status=202))
+def run_job(request: Request, name: NamePath, principal: Administering) -> JobAnswer:
     """Have a job run as soon as no other does. `GET /v1/jobs` says how it goes."""
     service: Service = request.app.state.service
     if name == FOLD:

@@ -9,14 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clearwell.application import access
 from clearwell.application.access import LONGEST_NAME, Role
-from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.schemas import responses
 from clearwell.service.api.security import Administering
 
-router = APIRouter(
-    tags=["access"], responses={status: {"model": ProblemAnswer} for status in (400, 401, 403, 404, 409, 422, 429, 503)}
-)
+router = APIRouter(tags=["access"])
 
-NamePath = Annotated[str, Path(max_length=LONGEST_NAME)]
+NamePath = Annotated[str, Path(max_length=LONGEST_NAME, description="The key's name.")]
 
 
 class KeyAnswer(BaseModel):
@@ -62,14 +60,21 @@ class RevokedAnswer(BaseModel):
     revoked: bool
 
 
-@router.get("/v1/keys")
+_KEY = {
+    "name": "checkout", "role": "producer", "event_types": ["charge.creation"], "properties": {},
+    "created_at": "2026-01-02T03:04:05.000000Z", "created_by": "key administrator", "revoked_at": "",
+}  # fmt: skip
+_MADE = {"name": "checkout", "role": "producer", "secret": "cw_…"}
+
+
+@router.get("/v1/keys", responses=responses(KeysAnswer, {"keys": [_KEY]}, of_cut=False))
 def list_keys(request: Request, _principal: Administering) -> KeysAnswer:
     """Every key, revoked or not, without its secret."""
     found = access.keys(request.app.state.service.workspace)
     return KeysAnswer(keys=[KeyAnswer.model_validate(item, from_attributes=True) for item in found])
 
 
-@router.post("/v1/keys", status_code=201)
+@router.post("/v1/keys", status_code=201, responses=responses(MadeKeyAnswer, _MADE, of_cut=False, status=201))
 def make_key(request: Request, principal: Administering, wanted: WantedKey) -> MadeKeyAnswer:
     """Make a key. Keep the secret: it is told here and never again."""
     made = access.make_key(
@@ -82,7 +87,7 @@ def make_key(request: Request, principal: Administering, wanted: WantedKey) -> M
     return MadeKeyAnswer(name=made.name, role=made.role, secret=made.secret)
 
 
-@router.delete("/v1/keys/{name:path}")
+@router.delete("/v1/keys/{name:path}", responses=responses(RevokedAnswer, {"revoked": True}, of_cut=False))
 def revoke_key(request: Request, principal: Administering, name: NamePath) -> RevokedAnswer:
     """Revoke a key: it works no more. Can be repeated."""
     done = access.revoke_key(request.app.state.service.workspace.by(principal.actor), name)

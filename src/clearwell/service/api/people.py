@@ -10,14 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from clearwell.application import people
 from clearwell.application.access import LONGEST_NAME
 from clearwell.application.passwords import LONGEST, SHORTEST
-from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.schemas import responses
 from clearwell.service.api.security import Administering
 
-router = APIRouter(
-    tags=["access"], responses={status: {"model": ProblemAnswer} for status in (400, 401, 403, 404, 409, 422, 429, 503)}
-)
+router = APIRouter(tags=["access"])
 
-NamePath = Annotated[str, Path(max_length=LONGEST_NAME)]
+NamePath = Annotated[str, Path(max_length=LONGEST_NAME, description="The person's name.")]
 RoleOfPerson = Literal["reader", "analyst", "approver", "administrator"]
 Password = Annotated[SecretStr, Field(description=f"{SHORTEST} to {LONGEST:,} characters.", max_length=4 * LONGEST)]
 
@@ -58,14 +56,20 @@ class PersonChange(BaseModel):
     password: Password | None = None
 
 
-@router.get("/v1/people")
+_PERSON = {
+    "name": "alice@example.com", "role": "approver", "has_password": True,
+    "created_at": "2026-01-02T03:04:05.000000Z", "disabled_at": "",
+}  # fmt: skip
+
+
+@router.get("/v1/people", responses=responses(PeopleAnswer, {"people": [_PERSON]}, of_cut=False))
 def list_people(request: Request, _principal: Administering) -> PeopleAnswer:
     """Everybody who may sign in, or might."""
     found = people.people(request.app.state.service.workspace)
     return PeopleAnswer(people=[PersonAnswer.model_validate(item, from_attributes=True) for item in found])
 
 
-@router.post("/v1/people", status_code=201)
+@router.post("/v1/people", status_code=201, responses=responses(PersonAnswer, _PERSON, of_cut=False, status=201))
 def add_person(request: Request, principal: Administering, wanted: WantedPerson) -> PersonAnswer:
     """Add a person."""
     password = wanted.password.get_secret_value() if wanted.password is not None else ""
@@ -74,7 +78,7 @@ def add_person(request: Request, principal: Administering, wanted: WantedPerson)
     return _answer(request, wanted.name)
 
 
-@router.patch("/v1/people/{name:path}")
+@router.patch("/v1/people/{name:path}", responses=responses(PersonAnswer, _PERSON, of_cut=False))
 def change_person(request: Request, principal: Administering, name: NamePath, change: PersonChange) -> PersonAnswer:
     """Give a person another role or password, disable them or let them in again.
 

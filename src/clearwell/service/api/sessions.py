@@ -15,7 +15,7 @@ from clearwell.application.signing_in import LONGEST as LONGEST_SESSION
 from clearwell.application.signing_in import Session, SignedIn
 from clearwell.errors import AccessError, UsageError
 from clearwell.service.api.people import Password
-from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.schemas import problems, responses
 from clearwell.service.api.security import (
     Doorman,
     Known,
@@ -26,14 +26,15 @@ from clearwell.service.api.security import (
 )
 from clearwell.service.identity_provider import STARTED_SECONDS, IdentityProvider
 
-router = APIRouter(
-    tags=["access"], responses={status: {"model": ProblemAnswer} for status in (400, 401, 403, 404, 422, 429, 503)}
-)
+router = APIRouter(tags=["access"])
 
 _BACK = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Clearwell</title>
 <p>You are signed in. <a href="/">Go on</a>.
 """
 """A page, not a redirect: to one from another site, a browser would not send the strict cookie along."""
+
+
+_PAGE = {"description": "The person is signed in.", "content": {"text/html": {"example": _BACK}}}
 
 
 class Credentials(BaseModel):
@@ -69,7 +70,14 @@ def _no_foreign_page(request: Request) -> None:
     require_same_origin(request, browser=False)
 
 
-@router.post("/v1/session", dependencies=[Depends(_no_foreign_page)])
+_SESSION = {
+    "name": "alice@example.com", "kind": "user", "role": "approver", "scopes": ["approve", "query", "read"],
+    "csrf_token": "5d41…", "expires_at": "2026-01-02T15:04:05.000000Z",
+}  # fmt: skip
+_TOLD = responses(SessionAnswer, _SESSION, of_cut=False)
+
+
+@router.post("/v1/session", dependencies=[Depends(_no_foreign_page)], responses=_TOLD)
 def sign_in(request: Request, response: Response, given: Credentials) -> SessionAnswer:
     """Sign in by name and password: sets the session's cookie. Changes need the header X-CSRF-Token from then on."""
     address, doorman = address_of(request), _doorman(request)
@@ -81,7 +89,7 @@ def sign_in(request: Request, response: Response, given: Credentials) -> Session
     return _answer(signed_in.session)
 
 
-@router.get("/v1/session")
+@router.get("/v1/session", responses=_TOLD)
 def who_am_i(request: Request, response: Response, principal: Known) -> SessionAnswer:
     """Who asks, and what they may do."""
     response.headers["Cache-Control"] = "no-store"
@@ -93,7 +101,7 @@ def who_am_i(request: Request, response: Response, principal: Known) -> SessionA
     return _answer(_doorman(request).session(_secret(request), address_of(request)))
 
 
-@router.delete("/v1/session", status_code=204)
+@router.delete("/v1/session", status_code=204, responses=problems())
 def sign_out(request: Request, response: Response, principal: Known) -> None:
     """Sign out: the session ends."""
     _require_person(principal.kind)
@@ -102,7 +110,7 @@ def sign_out(request: Request, response: Response, principal: Known) -> None:
     response.delete_cookie(cookie_name(request), secure=is_secure(request), httponly=True, samesite="strict")
 
 
-@router.put("/v1/session/password", status_code=204)
+@router.put("/v1/session/password", status_code=204, responses=problems())
 def change_password(request: Request, principal: Known, change: PasswordChange) -> None:
     """Take another password. Every session of yours ends: sign in again."""
     _require_person(principal.kind)
@@ -114,7 +122,7 @@ def change_password(request: Request, principal: Known, change: PasswordChange) 
     doorman.forget()
 
 
-@router.get("/v1/session/oidc", response_class=RedirectResponse, status_code=302)
+@router.get("/v1/session/oidc", response_class=RedirectResponse, status_code=302, responses=problems())
 def start_at_provider(request: Request) -> RedirectResponse:
     """Sign in by the identity provider: sends the browser there."""
     started = _provider(request).start(_callback(request))
@@ -131,7 +139,7 @@ def start_at_provider(request: Request) -> RedirectResponse:
     return response
 
 
-@router.get("/v1/session/oidc/callback", response_class=HTMLResponse)
+@router.get("/v1/session/oidc/callback", response_class=HTMLResponse, responses={**problems(), 200: _PAGE})
 def finish_at_provider(request: Request) -> HTMLResponse:
     """Where the identity provider sends the browser back to: sets the session's cookie."""
     provider, address, name = _provider(request), address_of(request), f"{cookie_name(request)}-oidc"
