@@ -30,6 +30,8 @@ CHECKPOINT_SECONDS = 60.0
 """So much of the log, at most, is folded again after a crash."""
 
 _LEAST_PATIENCE_SECONDS, _MOST_PATIENCE_SECONDS = 0.05, 0.5
+_RESTS = 3
+"""After a fold it rests so many times as long as that took."""
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 
@@ -128,9 +130,9 @@ class Keeper(Follower):
                 with spans.span("fold", self._spans_upto(last)):
                     project(self._workspace, store, posted, first, last)
                 self._tell(store)
-                # Each fold has fixed costs: under load, half of the time is left to what comes in.
+                # Each fold has fixed costs: under load, most of the time is left to what comes in.
                 taken = time.monotonic() - began
-                self._patience = min(max(taken, _LEAST_PATIENCE_SECONDS), _MOST_PATIENCE_SECONDS)
+                self._patience = min(max(_RESTS * taken, _LEAST_PATIENCE_SECONDS), _MOST_PATIENCE_SECONDS)
             elif self._ended:
                 return
             now = time.monotonic()

@@ -192,6 +192,7 @@ class Publisher:
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._keys: set[str] = set()
+        self._begun = threading.Event()
         self._pauses = 0
         self._is_open = False
         self._is_working = False
@@ -318,20 +319,24 @@ class Publisher:
         self._door = door
         reading = _Reading(self._workspace, model, door)
         ready: Queue[_Ready | None] = Queue(maxsize=1)
+        self._begun.set()
         failed = threading.Event()
         reader = threading.Thread(target=self._read, args=(reading, ready, failed), name="clearwell-checker")
         reader.start()
         try:
             while (group := ready.get()) is not None:
+                self._begun.set()
                 try:
                     self._take(group, door, follower)
                 except BaseException as error:
                     failed.set()
+                    self._begun.set()
                     for item in group.waiting:
                         self._refuse(item, error)
                     raise
         finally:
             self._door = None
+            self._begun.set()
             while reader.is_alive():  # It may wait for room.
                 while not ready.empty():
                     self._refuse_group(ready.get())
@@ -346,11 +351,17 @@ class Publisher:
 
     def _read(self, reading: _Reading, ready: Queue[_Ready | None], failed: threading.Event) -> None:
         try:
-            while not failed.is_set() and (group := self._next(failed)):
+            while self._has_begun(failed) and (group := self._next(failed)):
                 for part in self._read_group(reading, self._unknown(group)):
                     ready.put(part)
         finally:
             ready.put(None)
+
+    def _has_begun(self, failed: threading.Event) -> bool:
+        """Wait until the batch before this one is taken in: what comes until then is for this one, too."""
+        self._begun.wait()
+        self._begun.clear()
+        return not failed.is_set()
 
     def _next(self, failed: threading.Event) -> list[_Waiting]:
         """What is to be the next batch; nothing when the publisher is to pause or to end."""

@@ -47,7 +47,7 @@ class _Watched(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The layers of the app."""
-        return Watch(super().build_middleware_stack(), self.state.service)
+        return Watch(events.Direct(super().build_middleware_stack()), self.state.service)
 
 
 def create_app(service: Service) -> FastAPI:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from types import SimpleNamespace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clearwell.application.access import Principal
 from clearwell.application.publishing import Publication
-from clearwell.errors import UsageError
+from clearwell.errors import ClearwellError, UsageError
 from clearwell.service.api.bodies import as_lines, body_of, unpacked
-from clearwell.service.api.problems import ProblemAnswer
+from clearwell.service.api.problems import ProblemAnswer, problem
 from clearwell.service.api.schemas import responses
-from clearwell.service.api.security import Publishing
+from clearwell.service.api.security import Publishing, principal_of
 from clearwell.service.running import Service
 
 router = APIRouter(tags=["events"])
@@ -100,6 +105,10 @@ async def publish(
     Every record is judged on its own; refused ones wait in quarantine. The same event again is a
     duplicate, and counted.
     """
+    return await _published(request, principal, idempotency_key, atomic=atomic)
+
+
+async def _published(request: Request, principal: Principal, key: str, *, atomic: bool) -> Response:
     service: Service = request.app.state.service
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     form = _FORMS.get(kind)
@@ -116,16 +125,58 @@ async def publish(
         principal.who,
         whole=atomic,
         event_types=principal.event_types,
-        request_key=idempotency_key,
+        request_key=key,
     )
     outcome = await asyncio.wrap_future(service.publisher.publish(publication))
-    refused = [RefusedRecord(**item.__dict__) for item in outcome.refused]
-    content = PublishAnswer(
-        **{name: getattr(outcome, name) for name in PublishAnswer.model_fields if name != "refused"}, refused=refused
-    )
+    content = {name: getattr(outcome, name) for name in PublishAnswer.model_fields}
+    content["refused"] = [item.__dict__ for item in outcome.refused]
     headers = {"Idempotency-Replayed": "true"} if outcome.repeated else {}
     status = 422 if atomic and outcome.refused_count else 200
-    return Response(content.model_dump_json(), status, headers, "application/json")
+    return Response(json.dumps(content, ensure_ascii=False), status, headers, "application/json")
+
+
+_PATH = "/v1/events"
+_ROUTE = SimpleNamespace(path=_PATH)
+_BEARER = b"bearer "
+
+
+class Direct:
+    """Answers a plain request to publish without the layers that other paths need: they cost more than publishing.
+
+    Plain is a key's request without parameters. Anything else is passed on, and answered by the same function.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        headers = dict(scope["headers"]) if self._may_be_plain(scope) else {}
+        key = headers.get(b"idempotency-key", b"").decode("latin-1")
+        given = headers.get(b"authorization", b"")
+        if given[: len(_BEARER)].lower() != _BEARER or len(key) > _LONGEST_KEY:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        scope["route"] = _ROUTE
+        try:
+            secret = given[len(_BEARER) :].decode("latin-1").strip()
+            principal = await principal_of(request, HTTPAuthorizationCredentials(scheme="Bearer", credentials=secret))
+            request.state.principal = principal
+            principal.require("publish")
+            response = await _published(request, principal, key, atomic=False)
+        except ClearwellError as error:
+            response = problem(error)
+        await response(scope, receive, send)
+
+    @staticmethod
+    def _may_be_plain(scope: Scope) -> bool:
+        return (
+            scope["type"] == "http"
+            and scope["method"] == "POST"
+            and scope["path"] == _PATH
+            and not scope["query_string"]
+        )
 
 
 def _plain(body: bytes, encoding: str, form: str, most: int) -> bytes:

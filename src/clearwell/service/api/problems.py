@@ -95,6 +95,11 @@ def answer(status: int, code: str, message: str, details: Any = ()) -> JSONRespo
     return JSONResponse(content, status_code=status, headers=headers)
 
 
+def problem(error: ClearwellError) -> JSONResponse:
+    """The answer for one of our errors."""
+    return answer(status_of(error), error.code, error.message, error.details)
+
+
 def add_to(app: FastAPI) -> None:
     """Have the app answer every error by the table."""
 

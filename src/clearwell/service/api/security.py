@@ -41,17 +41,20 @@ class Doorman:
         self._workspace = workspace
         self._known: dict[str, tuple[float, Principal | Session]] = {}
 
-    def principal(self, secret: str, address: str = "") -> Principal:
-        """Whose key this is. Raises AccessError when it is nobody's, OverloadError when many were from there."""
-        found = self._known_or(secret, lambda: principal_of_key(self._workspace, secret))
+    def principal(self, secret: str, address: str = "", *, anew: bool = False) -> Principal:
+        """Whose key this is; with `anew`, whatever is remembered.
+
+        Raises AccessError when it is nobody's, OverloadError when many were from there.
+        """
+        found = self._known_or(secret, lambda: principal_of_key(self._workspace, secret), anew=anew)
         if not isinstance(found, Principal):
             self.attempts.fail(address, secret)
             raise AccessError("credentials_wrong", "expected a key that was made here and not revoked")
         return replace(found, origin=address)
 
-    def session(self, secret: str, address: str = "") -> Session:
+    def session(self, secret: str, address: str = "", *, anew: bool = False) -> Session:
         """Which session this secret of a cookie is of. Raises as `principal` does."""
-        found = self._known_or(secret, lambda: session_of(self._workspace, secret))
+        found = self._known_or(secret, lambda: session_of(self._workspace, secret), anew=anew)
         if not isinstance(found, Session):
             self.attempts.fail(address, secret)
             raise AccessError("credentials_wrong", "expected a session that has not ended: sign in again")
@@ -62,14 +65,23 @@ class Doorman:
         known = self._known.get(hashed(secret))
         return known is not None and known[0] > time.monotonic()
 
+    def put_off(self, secret: str) -> None:
+        """Let others who show the secret now go by what was known, while one request looks again."""
+        name = hashed(secret)
+        known = self._known.get(name)
+        if known is not None:
+            self._known[name] = (time.monotonic() + _REMEMBERED_SECONDS / 2, known[1])
+
     def forget(self) -> None:
         """Look again at whoever comes next: something about keys, people or sessions has changed."""
         self._known = {}
 
-    def _known_or(self, secret: str, find: Callable[[], Principal | Session | None]) -> Principal | Session | None:
+    def _known_or(
+        self, secret: str, find: Callable[[], Principal | Session | None], *, anew: bool
+    ) -> Principal | Session | None:
         name, now, remembered = hashed(secret), time.monotonic(), self._known
         known = remembered.get(name)
-        if known is not None and known[0] > now:
+        if known is not None and known[0] > now and not anew:
             return known[1]
         found = find()
         if found is None:
@@ -136,11 +148,12 @@ async def principal_of(
     return session.principal
 
 
-async def _told(doorman: Doorman, tell: Callable[[str, str], _Told], secret: str, request: Request) -> _Told:
+async def _told(doorman: Doorman, tell: Callable[..., _Told], secret: str, request: Request) -> _Told:
     """What `tell` says of the secret; in a thread where it has to look, and at once where it remembers."""
     if doorman.remembers(secret):
         return tell(secret, address_of(request))
-    return await run_in_threadpool(tell, secret, address_of(request))
+    doorman.put_off(secret)
+    return await run_in_threadpool(tell, secret, address_of(request), anew=True)
 
 
 def needs(scope: Scope) -> Callable[..., Awaitable[Principal]]:

@@ -23,6 +23,7 @@ from clearwell.service.running import Service
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_EVENTS = "/v1/events"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNKNOWN_PATH = "(unknown)"
 _EVENT_STREAM = "text/event-stream"
@@ -208,5 +209,6 @@ class _Watched:
         self._hold(-self._received)
         sizes = (self._received, self._sent)
         service.metrics.answered(fields["method"], fields["path"], self.status, fields["seconds"], sizes)
-        is_quiet = fields["method"] in _READS and 200 <= self.status < 400
+        # Of what is published there are figures: a line for each request would cost as much as a commit.
+        is_quiet = (fields["method"] in _READS or fields["path"] == _EVENTS) and 200 <= self.status < 400
         log(logging.DEBUG if is_quiet else logging.INFO, "request", **fields)
