@@ -16,6 +16,7 @@ OF_PARSERS = "test_fuzz"
 AREAS = {
     "test_kill": "Killed at any moment",
     "test_disk": "A full disk",
+    "test_service": "A service under load",
     "test_storage": "Damaged, missing and locked files; clocks; two writers",
     "test_hostile": "Hostile input",
     OF_PARSERS: "The parsers' promises, which fuzzing holds them to",
@@ -35,8 +36,8 @@ Repeating the command completes the work.
 
 | to run | what it does |
 | --- | --- |
-| `make test` | every test, with 200 rounds of kill -9 |
-| `make faults ROUNDS=5000` | this suite, with as many rounds of kill -9; writes this page |
+| `make test` | every test, with 200 rounds of kill -9, and 30 of a service under load |
+| `make faults ROUNDS=5000` | this suite, with as many rounds of kill -9, and 300 of a service; writes this page |
 | `make fuzz SECONDS=600` | coverage-guided fuzzing of the parsers, so long for each |
 
 Each round of kill -9 goes on with the ledger that the round before it left, for eight rounds. The child process is

@@ -16,7 +16,7 @@ from clearwell.catalog.tables import api_keys
 from clearwell.errors import OverloadError
 
 if TYPE_CHECKING:
-    from service.conftest import Asked
+    from served import Asked
 
 PASSWORD = "correct horse battery"
 ORIGIN = {"Origin": "http://localhost:8080"}

@@ -22,7 +22,7 @@ from clearwell.service.api.security import (
 )
 
 if TYPE_CHECKING:
-    from service.conftest import Asked
+    from served import Asked
 
 ALLOWED = {
     "producer": {"publish"},

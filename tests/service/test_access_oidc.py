@@ -28,10 +28,10 @@ from clearwell.service.running import ServiceOptions, running
 from clearwell.values.actors import Actor
 
 if TYPE_CHECKING:
+    from served import Asked
     from starlette.testclient import TestClient
 
     from conftest import NewLedger
-    from service.conftest import Asked
 
 CLIENT, SECRET = "clearwell-test", "the-secret-of-the-client"
 KEY = RSAKey.generate_key(2048, {"kid": "one"})
@@ -119,7 +119,7 @@ def provider() -> Iterator[Provider]:
 @pytest.fixture
 def asked(new_ledger: NewLedger, provider: Provider) -> Iterator[Asked]:
     """A service whose people sign in at the provider; whoever is in the group `money` is added as an analyst."""
-    from service.conftest import Asked
+    from served import Asked
 
     oidc = {"issuer": provider.issuer, "client_id": CLIENT, "role_claim": "groups", "roles": {"money": "analyst"}}
     ledger = new_ledger(oidc=oidc)

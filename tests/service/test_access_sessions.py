@@ -13,9 +13,8 @@ from clearwell.application.access import Role
 from clearwell.catalog import people as kept
 
 if TYPE_CHECKING:
+    from served import Asked
     from starlette.testclient import TestClient
-
-    from service.conftest import Asked
 
 PASSWORD = "correct horse battery"
 ORIGIN = {"Origin": "http://localhost:8080"}

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from served import Running
 
 from clearwell.service import feeds
 from clearwell.service.feeds import Listener, Message
-from conftest import Running
 
 MakeEvent = Callable[..., dict[str, Any]]
 

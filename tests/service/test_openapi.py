@@ -16,12 +16,12 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from served import Running, serving
 
 from clearwell.service.api.app import create_app
 from clearwell.service.running import ServiceOptions
 from clearwell.service.stopping import Stopping
 from clearwell.settings import Settings
-from conftest import Running, serving
 
 EXAMPLES = 6
 """Per path and method; seeded, so that a run is like any other."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served import Running, serving
 from starlette.testclient import TestClient
 
 from clearwell.application.cutting import CutRequest
@@ -16,7 +17,6 @@ from clearwell.application.querying import query
 from clearwell.bootstrap import open_producer
 from clearwell.errors import UsageError
 from clearwell.service.running import ServiceOptions
-from conftest import Running, serving
 
 FLOW = """\
 flow: wallets

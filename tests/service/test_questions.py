@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from served import Running, serving
 from starlette.testclient import TestClient
 
 from clearwell.application.questions import SORTS, OpenFilter
 from clearwell.project import Project
 from clearwell.service.api.asking import PRESENT_SECONDS
 from clearwell.service.api.questions import OpenParameters
-from conftest import Running, serving
 
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
 MakeEvent = Callable[..., dict[str, Any]]

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from served import Running, serving
 from starlette.testclient import TestClient
-
-from conftest import Running, serving
 
 FLOW = """\
 flow: marketplace

@@ -352,8 +352,12 @@ class Publisher:
     def _read(self, reading: _Reading, ready: Queue[_Ready | None], failed: threading.Event) -> None:
         try:
             while self._has_begun(failed) and (group := self._next(failed)):
+                is_answered = True
                 for part in self._read_group(reading, self._unknown(group)):
+                    is_answered = False
                     ready.put(part)
+                if is_answered:
+                    self._begun.set()
         finally:
             ready.put(None)
 

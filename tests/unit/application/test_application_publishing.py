@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -22,7 +22,9 @@ from clearwell.application.workspace import Workspace
 from clearwell.catalog import quarantine
 from clearwell.errors import AccessError, DataError, OverloadError, StorageError, UsageError
 from clearwell.ingest.door import Door, Taken
-from conftest import Ledger
+
+if TYPE_CHECKING:
+    from conftest import Ledger
 
 Record = Callable[..., dict[str, Any]]
 SECONDS = 30.0
@@ -264,3 +266,14 @@ def test_another_writer(publisher: Publisher, ledger: Ledger, creation: Record) 
     with pytest.raises(StorageError) as busy:
         ledger.ingest(creation())
     assert busy.value.code == "writer_busy"
+
+
+def test_what_leaves_nothing_to_do(publisher: Publisher, creation: Record) -> None:
+    """After a request that cannot be read, and after one that was answered before, the next is taken in."""
+    keyed = publication(creation(), request_key="k")
+    assert publisher.publish(keyed).result(SECONDS).accepted == 1
+    for number in range(3):
+        with pytest.raises(DataError):
+            publisher.publish(publication()).result(SECONDS)
+        assert publisher.publish(keyed).result(SECONDS).repeated
+        assert publisher.publish(publication(creation(id=f"n{number}"))).result(SECONDS).accepted == 1
