@@ -4,6 +4,7 @@ SECONDS ?= 60
 ROUNDS ?= 200
 TARGET ?= all
 EVENTS ?= 1000000
+RATE ?= 10000
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -58,6 +59,9 @@ $(FUZZ_READY): $(READY) requirements-fuzz.lock
 
 bench: $(TEST_READY)  ## Measure every figure with a world of EVENTS=1000000, beside what users would pick instead
 	@$(BIN)/python benchmarks/run.py --events $(EVENTS)
+
+soak: $(TEST_READY)  ## Publish RATE=10000 events a second to a service for SECONDS=60; tells memory, lag and latency
+	@$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --rate $(RATE) --every 10
 
 check: $(TEST_READY) lint types imports  ## Run ruff, strict types, the import contract and the structure tests
 	@$(BIN)/python -m pytest tests/structure

@@ -120,7 +120,7 @@ class JobSettings(BaseModel):
     tidy: Schedule = JobSchedule(every_minutes=60)
     evaluate: Schedule = JobSchedule(daily_at=time(0, 15))
     compare: Schedule = JobSchedule()
-    compact: Schedule = JobSchedule(daily_at=time(3))
+    compact: Schedule = JobSchedule(every_minutes=60)
     back_up: Schedule = JobSchedule()
     evaluated_days: Annotated[int, Field(ge=1, le=3_660)] = 35
     """So many days up to now are evaluated each time."""
