@@ -10,10 +10,12 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from clearwell.application import access
+from clearwell.errors import AccessError
 from clearwell.service.api import security
 from clearwell.service.api.security import (
     Administering,
     Approving,
+    Doorman,
     Publishing,
     Querying,
     Reading,
@@ -214,3 +216,25 @@ def test_a_secret_of_strange_characters_is_nobodys(service: Asked) -> None:
     for text in (b"Bearer \xff\xfe", b"Bearer " + b"a" * 9_000, b"Basic YTpi", b"Bearer"):
         response = service.client().get("/v1/keys", headers={b"Authorization": text})
         assert response.status_code == 401
+
+
+def test_what_is_remembered_does_not_come_back(service: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was revoked elsewhere works for two seconds at most, however many ask at once, and never again."""
+    secret = service.key("reader", "remembered")
+    doorman: Doorman = service.app.state.doorman
+    moment = [1_000.0]
+    monkeypatch.setattr("clearwell.service.api.security.time.monotonic", lambda: moment[0])
+    assert doorman.principal(secret).name == "remembered"
+    access.revoke_key(service.service.workspace, "remembered")
+    for seconds in (0.9, 0.5, 0.5):  # While others look, it still counts.
+        moment[0] += seconds
+        doorman.put_off(secret)
+        assert doorman.principal(secret).name == "remembered"
+    moment[0] += 0.2
+    doorman.put_off(secret)
+    with pytest.raises(AccessError):
+        doorman.principal(secret)
+    moment[0] += 3_600
+    doorman.put_off(secret)
+    with pytest.raises(AccessError):
+        doorman.principal(secret)

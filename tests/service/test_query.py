@@ -188,3 +188,25 @@ def test_an_error_while_rows_are_made_is_told(wallets: Running) -> None:
     with pytest.raises(UsageError, match="Conversion"):  # noqa: SIM117
         with query(wallets.service.workspace, CutRequest(), "SELECT ('x' || range)::INT FROM range(50_000)") as answer:
             list(answer.rows)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH a AS NOT MATERIALIZED (SELECT 1 AS x) SELECT * FROM a",
+        "WITH a AS not /* so */ materialized (SELECT 1 AS x) SELECT * FROM a",
+        "SELECT len(range(3))",
+        "SELECT repeat('x', 3)",
+        "SELECT list_resize([1], 9)",
+    ],
+)
+def test_what_no_limit_stops_is_refused(client: TestClient, sql: str) -> None:
+    """Neither plans that grow with every step nor values of any size get as far as to be tried."""
+    answer = client.post("/v1/query", json={"sql": sql})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "query_function_not_allowed"), answer.text
+
+
+def test_rows_of_a_range_are_allowed(client: TestClient) -> None:
+    """In place of a table a range is rows, which are counted and interrupted; words in texts are no words."""
+    sql = "SELECT count(*) AS n, ' not materialized ' AS t FROM range(3)"
+    assert client.post("/v1/query", json={"sql": sql}).status_code == 200

@@ -15,7 +15,6 @@ from clearwell.application.projecting import opened_to_write, project
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError
 from clearwell.ingest.door import PostedEvents
-from clearwell.ledger.posting import Posted
 
 MOST_WAITING_EVENTS = 500_000
 """With so many events waiting, the writer waits too."""
@@ -96,9 +95,7 @@ class Follower:
         try:
             with closing(opened_to_write(self._workspace)) as store:
                 while batches:
-                    posted = Posted.joined([batch.posted for batch in batches])
-                    first, last = batches[0].first_sequence, batches[-1].last_sequence
-                    project(self._workspace, store, posted, first, last)
+                    project(self._workspace, store, batches)
                     batches = self._taken(until) if time.monotonic() < until else []
         except StorageError as error:
             if error.code != "projections_busy":

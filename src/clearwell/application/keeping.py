@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clearwell.application import spans
@@ -19,7 +19,6 @@ from clearwell.application.projecting import opened_to_write, project, wanted_by
 from clearwell.application.workspace import Workspace
 from clearwell.errors import StorageError
 from clearwell.ingest.door import PostedEvents
-from clearwell.ledger.posting import Posted
 from clearwell.projections.follow import follow
 from clearwell.projections.store import ProjectionStore
 
@@ -30,9 +29,10 @@ CHECKPOINT_SECONDS = 60.0
 """So much of the log, at most, is folded again after a crash."""
 
 _LEAST_PATIENCE_SECONDS, _MOST_PATIENCE_SECONDS = 0.05, 0.5
-_RESTS = 3
+_RESTS = 5
 """After a fold it rests so many times as long as that took."""
 _LOOK_SECONDS = 0.2
+_MOST_COMMITTED = 10_000
 _RETRY_SECONDS = 1.0
 
 
@@ -72,10 +72,16 @@ class Keeper(Follower):
         self._thread.start()
 
     def add(self, batch: PostedEvents) -> None:
-        """Project these entries soon, as `Follower.add` does."""
+        """Project these entries soon. Nobody waits for that: where too many are waiting, they are read from the log."""
         with self._changed:
-            self._committed.append(_Committed(batch.last_sequence, time.monotonic(), spans.here()))
-        super().add(batch)
+            if len(self._committed) < _MOST_COMMITTED:
+                self._committed.append(_Committed(batch.last_sequence, time.monotonic(), spans.here()))
+            else:
+                self._committed[-1] = replace(self._committed[-1], last_sequence=batch.last_sequence)
+            if not self._has_room(batch):
+                self._waiting = []
+            self._waiting.append(batch)
+            self._changed.notify_all()
 
     def lag(self) -> Lag:
         """How far the projections are behind what was committed since the keeper began."""
@@ -125,10 +131,8 @@ class Keeper(Follower):
             batches = self._next()
             if batches:
                 began = time.monotonic()
-                posted = Posted.joined([batch.posted for batch in batches])
-                first, last = batches[0].first_sequence, batches[-1].last_sequence
-                with spans.span("fold", self._spans_upto(last)):
-                    project(self._workspace, store, posted, first, last)
+                with spans.span("fold", self._spans_upto(batches[-1].last_sequence)):
+                    project(self._workspace, store, batches)
                 self._tell(store)
                 # Each fold has fixed costs: under load, most of the time is left to what comes in.
                 taken = time.monotonic() - began
@@ -140,9 +144,8 @@ class Keeper(Follower):
                 look_at = now
                 if wanted_by_others(self._workspace):
                     return
-            if now - checkpoint_at >= CHECKPOINT_SECONDS:
+            if now - checkpoint_at >= CHECKPOINT_SECONDS and store.checkpoint():
                 checkpoint_at = now
-                store.checkpoint()
 
     def _next(self) -> list[PostedEvents]:
         """What waits, a moment after the first of it came; nothing when nothing comes for a while."""

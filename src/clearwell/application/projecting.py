@@ -6,7 +6,7 @@ Questions read without a lock on each other; only applying a batch, which is sho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from clearwell.application.announcing import running_service
 from clearwell.application.auditing import note_after
 from clearwell.application.workspace import Workspace
 from clearwell.errors import DataError, StorageError
+from clearwell.ingest.door import PostedEvents
 from clearwell.ledger.posting import Posted
 from clearwell.log.reader import LogReader
 from clearwell.projections.follow import follow
@@ -102,12 +103,16 @@ def _wish(workspace: Workspace) -> Path:
     return workspace.data_folder / "projections.wanted"
 
 
-def project(workspace: Workspace, store: ProjectionStore, posted: Posted, first: int, last: int) -> None:
-    """Apply the batch of the sequences `first` to `last`, which is durable, and before it what is still missing."""
-    if store.applied_sequence + 1 == first:
-        store.apply(posted, first, last)
-    else:
-        follow(store, workspace.log(), workspace.known_models())
+def project(workspace: Workspace, store: ProjectionStore, batches: Sequence[PostedEvents]) -> None:
+    """Apply batches, which are durable, together; where one before or between them is missing, from the log."""
+    expected = store.applied_sequence + 1
+    for batch in batches:
+        if batch.first_sequence != expected:
+            follow(store, workspace.log(), workspace.known_models())
+            return
+        expected = batch.last_sequence + 1
+    posted = Posted.joined([batch.posted for batch in batches])
+    store.apply(posted, batches[0].first_sequence, batches[-1].last_sequence)
 
 
 def _require_whole(store: ProjectionStore, log: LogReader) -> None:
@@ -147,7 +152,7 @@ def _opened(workspace: Workspace, *, read_only: bool = False, shared: bool = Fal
                 time.sleep(_PAUSE_SECONDS)
             elif error.code == "projections_not_current" and read_only and time.monotonic() < give_up_at:
                 _make(workspace)
-            elif error.code == "projections_damaged" and not mended:
+            elif error.code == "projections_damaged" and not mended and not (read_only and _reading.is_shared):
                 mended = True
                 workspace.say(f"The projections were damaged, and are being rebuilt from the log: {error.message}")
                 for path in workspace.data_folder.glob(f"{workspace.projection_path.name}*"):

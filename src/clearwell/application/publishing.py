@@ -47,6 +47,9 @@ MOST_TOLD = 1_000
 """So many refused records are told of in an answer; the quarantine has them all."""
 
 _RETRY_SECONDS = 1.0
+_WORTH_READING_AHEAD = 2_000
+"""While so large a batch becomes durable, the next is read. Beside a smaller one it would only slow it down, and be
+small, too: what comes meanwhile does better to wait for the next."""
 _BLOCK_LINES = 2_000_000
 _BATCH_ROWS = 5_000_000
 
@@ -239,7 +242,7 @@ class Publisher:
             if self._ended:
                 raise stopped_error()
             if self._error is not None:
-                raise self._error
+                raise type(self._error)(self._error.code, self._error.message, self._error.details)
             full = self._waiting_bytes + size > self._limits.waiting_bytes and self._waiting
             if full or len(self._waiting) >= self._limits.waiting_requests:
                 message = f"{len(self._waiting)} requests wait already: send this one again in a moment"
@@ -248,6 +251,7 @@ class Publisher:
                 if publication.key_hash in self._keys:
                     raise UsageError("request_under_way", "a request with this key is under way: wait for its answer")
                 self._keys.add(publication.key_hash)
+            waiting.outcome.set_running_or_notify_cancel()  # Whoever asked may go: it is taken in all the same.
             self._waiting.append(waiting)
             self._waiting_bytes += size
             self._changed.notify_all()
@@ -325,9 +329,11 @@ class Publisher:
         reader.start()
         try:
             while (group := ready.get()) is not None:
-                self._begun.set()
+                if len(group.batch.lines) >= _WORTH_READING_AHEAD:
+                    self._begun.set()
                 try:
                     self._take(group, door, follower)
+                    self._begun.set()
                 except BaseException as error:
                     failed.set()
                     self._begun.set()
@@ -353,16 +359,21 @@ class Publisher:
         try:
             while self._has_begun(failed) and (group := self._next(failed)):
                 is_answered = True
-                for part in self._read_group(reading, self._unknown(group)):
-                    is_answered = False
-                    ready.put(part)
+                try:
+                    for part in self._read_group(reading, self._unknown(group)):
+                        is_answered = False
+                        ready.put(part)
+                except BaseException as error:  # Nobody else knows of the group.
+                    for item in group:
+                        self._refuse(item, error)
+                    is_answered = True
                 if is_answered:
                     self._begun.set()
         finally:
             ready.put(None)
 
     def _has_begun(self, failed: threading.Event) -> bool:
-        """Wait until the batch before this one is taken in: what comes until then is for this one, too."""
+        """Wait until the batch before this one is being taken in, or is, if it is small; what comes is for this one."""
         self._begun.wait()
         self._begun.clear()
         return not failed.is_set()
@@ -444,7 +455,8 @@ class Publisher:
 
     def _answer(self, item: _Waiting, outcome: Outcome) -> None:
         self._forget(item)
-        item.outcome.set_result(outcome)
+        if not item.outcome.done():
+            item.outcome.set_result(outcome)
 
     def _refuse(self, item: _Waiting, error: BaseException) -> None:
         self._forget(item)

@@ -121,6 +121,9 @@ def _require_select(sql: str) -> str:
         # Some statements make DuckDB look at files as soon as they are parsed.
         with duckdb.connect(config={"enable_external_access": "false"}) as parser:
             statements = parser.extract_statements(sql)
+            if _NEVER_KEPT in _words(sql):
+                message = "expected no NOT MATERIALIZED: a few such take hours only to be planned"
+                raise UsageError("query_function_not_allowed", message)
             if len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT:
                 found = parser.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
                 assert found is not None
@@ -129,6 +132,21 @@ def _require_select(sql: str) -> str:
         raise UsageError("query_failed", str(error)) from error
     found_types = ", ".join(item.type.name for item in statements) or "nothing"
     raise UsageError("query_not_select", f"expected one SELECT, found {found_types}: the ledger is read only")
+
+
+_NEVER_KEPT = " not materialized "
+
+
+def _words(sql: str) -> str:
+    """The words of a statement that are no texts, without comments, with a space before and after each."""
+    content, found = sql.encode(), list(duckdb.tokenize(sql))
+    ends = [*(place for place, _kind in found), len(content)][1:]
+    words = [
+        content[start:end].decode("utf-8", "replace").split("--")[0].split("/*")[0].strip()
+        for (start, kind), end in zip(found, ends, strict=True)
+        if kind != duckdb.token_type.string_const
+    ]
+    return f" {' '.join(words).lower()} "
 
 
 def _require_harmless(tree: str) -> None:
@@ -140,7 +158,8 @@ def _require_harmless(tree: str) -> None:
     if content.get("error"):
         raise UsageError("query_failed", str(content.get("error_message", "the statement cannot be read")))
     for kind, name in _functions_of(content):
-        if (kind == "TABLE_FUNCTION" and name not in _TABLE_FUNCTIONS) or name in _FORBIDDEN:
+        is_unbounded = kind == "FUNCTION" and name in _UNBOUNDED
+        if (kind == "TABLE_FUNCTION" and name not in _TABLE_FUNCTIONS) or name in _FORBIDDEN or is_unbounded:
             expected = ", ".join(sorted(_TABLE_FUNCTIONS))
             message = f"{name} cannot be used here; expected views and, in place of a table, {expected}"
             raise UsageError("query_function_not_allowed", message)
@@ -155,14 +174,20 @@ def _functions_of(tree: Any) -> Iterator[tuple[str, str]]:
             nodes += node
         elif isinstance(node, dict):
             if node.get("type") == "TABLE_FUNCTION":
-                yield "TABLE_FUNCTION", str(node["function"]["function_name"]).lower()
-            elif "function_name" in node:
+                function = node["function"]
+                yield "TABLE_FUNCTION", str(function["function_name"]).lower()
+                nodes += [value for name, value in node.items() if name != "function"]
+                nodes += [value for name, value in function.items() if name != "function_name"]
+                continue
+            if "function_name" in node:
                 yield "FUNCTION", str(node["function_name"]).lower()
             nodes += node.values()
 
 
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "summary"})
 _FORBIDDEN = frozenset({"write_log", "nextval", "currval", "query", "query_table", "getvariable"})
+_UNBOUNDED = frozenset({"range", "generate_series", "repeat", "list_resize", "array_resize"})
+"""Make values of any size, beyond what DuckDB counts as memory, and past its interruption."""
 _ROWS_AT_ONCE = 10_000
 
 

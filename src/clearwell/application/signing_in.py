@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clearwell.application import passwords
-from clearwell.application.access import LONGEST_NAME, Principal, Role, hashed
+from clearwell.application.access import LONGEST_NAME, Principal, Role, hashed, require_name
 from clearwell.application.auditing import note
 from clearwell.application.people import add_person, set_password
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import people
-from clearwell.errors import AccessError
+from clearwell.errors import AccessError, UsageError
 from clearwell.values.actors import Actor
 from clearwell.values.times import stored_text
 
@@ -72,6 +72,10 @@ def sign_in_known(workspace: Workspace, name: str, origin: str, role_of_new: Rol
     A person who is not known is added with `role_of_new`, if there is one. Raises AccessError as `sign_in` does.
     """
     acting = workspace.by(Actor("identity provider", origin))
+    try:
+        require_name(name)  # Before it is looked for: letters that only look like another's name are none of it.
+    except UsageError as error:
+        raise AccessError("identity_wrong", f"expected the name of a person: {error.message}") from error
     with workspace.catalog.read() as connection:
         found = people.person(connection, name)
     if found is None and role_of_new is not None:

@@ -85,6 +85,8 @@ class Shared:
     """
 
     lease: WriterLease | None = None
+    lease_users: int = 0
+    lease_lock: Lock = field(default_factory=Lock)
     follower: Follower | None = None
     uncommitted: Lock = field(default_factory=Lock)
 

@@ -28,32 +28,53 @@ def writing(workspace: Workspace) -> Iterator[WriterLease]:
     A process that waits for its input keeps the lease; one that is stopped or cut off loses it after a while, and one
     that has ended on this machine loses it at once.
     """
-    if workspace.shared.lease is not None:
-        yield workspace.shared.lease
-        return
-    holder = _this_process()
-    lease = WriterLease(workspace.catalog, holder, workspace.clock)
+    shared = workspace.shared
+    with shared.lease_lock:
+        if shared.lease is None:
+            shared.lease = _Lease.taken(workspace)
+        shared.lease_users += 1
+        lease = shared.lease
     try:
-        lease.acquire(_is_gone)
-    except StorageError as error:
-        service = running_service(workspace.data_folder) if error.code == "writer_busy" else None
-        if service is None:
-            raise
-        message = f"a service is writing to this log (process {service.pid}): publish to {service.address} instead"
-        raise StorageError("writer_busy", message) from error
-    _HELD.add(holder)
-    done = threading.Event()
-    heartbeat = threading.Thread(target=_keep, args=(lease, done), name="clearwell-lease", daemon=True)
-    heartbeat.start()
-    try:
-        workspace.shared.lease = lease
         yield lease
     finally:
-        workspace.shared.lease = None
-        done.set()
-        heartbeat.join()
-        _HELD.discard(holder)
-        lease.release()
+        with shared.lease_lock:
+            shared.lease_users -= 1
+            if not shared.lease_users:  # Whoever took it may have gone before the others.
+                shared.lease = None
+                assert isinstance(lease, _Lease)
+                lease.give_back()
+
+
+class _Lease(WriterLease):
+    """A lease that is renewed in a thread until it is given back."""
+
+    @classmethod
+    def taken(cls, workspace: Workspace) -> _Lease:
+        """The lease, held. Raises as `writing` does."""
+        lease = cls(workspace.catalog, _this_process(), workspace.clock)
+        try:
+            lease.acquire(_is_gone)
+        except StorageError as error:
+            service = running_service(workspace.data_folder) if error.code == "writer_busy" else None
+            if service is None:
+                raise
+            message = f"a service is writing to this log (process {service.pid}): publish to {service.address} instead"
+            raise StorageError("writer_busy", message) from error
+        _HELD.add(lease.holder)
+        lease.done = threading.Event()
+        lease.heartbeat = threading.Thread(target=_keep, args=(lease, lease.done), name="clearwell-lease", daemon=True)
+        lease.heartbeat.start()
+        return lease
+
+    done: threading.Event
+    heartbeat: threading.Thread
+
+    def give_back(self) -> None:
+        """Renew it no more, and let others have it."""
+        self.done.set()
+        self.heartbeat.join()
+        _HELD.discard(self.holder)
+        self.release()
 
 
 def _keep(lease: WriterLease, done: threading.Event) -> None:

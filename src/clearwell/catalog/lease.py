@@ -27,7 +27,7 @@ class WriterLease:
     def __init__(self, catalog: Database, holder: str, clock: Callable[[], datetime]) -> None:
         """Nothing is taken yet: see `acquire`."""
         self._catalog = catalog
-        self._holder = holder
+        self.holder = holder
         self._clock = clock
         self.fencing_number = 0
 
@@ -52,7 +52,7 @@ class WriterLease:
             self.fencing_number = before + 1
             connection.execute(
                 update(writer_lease).values(
-                    fencing_number=self.fencing_number, holder=self._holder, expires_at=self._expiry()
+                    fencing_number=self.fencing_number, holder=self.holder, expires_at=self._expiry()
                 )
             )
 

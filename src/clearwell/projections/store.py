@@ -57,6 +57,11 @@ _BUSY = ("could not set lock", "unique file handle conflict")
 
 _FAILED_WRITES = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
 
+_PASSING = (duckdb.OutOfMemoryException, duckdb.InterruptException, duckdb.TransactionException)
+"""What DuckDB says of a sound file when somebody else keeps it busy."""
+
+_ATTEMPTS = 3
+
 _SQL_TYPES = {
     pl.UInt64(): "UBIGINT",
     pl.String(): "VARCHAR",
@@ -197,6 +202,8 @@ class ProjectionStore:
             if any(text in str(error).lower() for text in _REFUSED_BY_THE_DISK):
                 raise self._not_writable(error) from error
             raise StorageError("projections_damaged", f"{path} cannot be read: {error}") from error
+        except _PASSING as error:
+            raise StorageError("projections_busy", f"{path.name} cannot be read just now: {error}") from error
         except duckdb.Error as error:
             raise StorageError("projections_damaged", f"{path} cannot be read: {error}") from error
 
@@ -280,18 +287,25 @@ class ProjectionStore:
                 [last_sequence, *latest],
             )
 
-    def checkpoint(self) -> None:
-        """Bring what was applied into the file: a crash does not undo it then. Raises StorageError."""
+    def checkpoint(self) -> bool:
+        """Bring what was applied into the file: a crash does not undo it then. False when readers are in the way.
+
+        Raises StorageError when the disk refuses.
+        """
         try:
             self.connection.execute("CHECKPOINT")
+        except duckdb.TransactionException:
+            return False
         except _FAILED_WRITES as error:
             raise self._not_writable(error) from error
+        return True
 
     def close(self) -> None:
         """Release the file; what was applied is in it then. Readers it is shared with may go on for a while."""
         try:
             if not self._reading:
-                self.checkpoint()
+                # Else it is applied again from the log, by whoever opens it next.
+                _attempted = any(self.checkpoint() for _ in range(_ATTEMPTS))
         finally:
             self._release()
 

@@ -25,6 +25,8 @@ from clearwell.errors import ClearwellError, OverloadError, StorageError
 from clearwell.values.cuts import Cut
 
 MOST_LISTENERS = 1_000
+MOST_OF_ONE = 20
+"""So many may listen by one key, or as one person: nobody takes the room of all others."""
 MOST_WAITING = 64
 """So many messages may wait for one who listens."""
 
@@ -90,7 +92,8 @@ def own_figures(workspace: Workspace, bound: Mapping[str, str]) -> Figures:
 class Listener:
     """One who listens, in an event loop. `next` gives messages, and None when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str = "") -> None:
+        self.who = who
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue(MOST_WAITING)
         self.is_over = False
@@ -196,17 +199,21 @@ class Feeds:
             self._changed.notify_all()
         self._stop_listening()
 
-    def require_room(self) -> None:
-        """Raise OverloadError when too many listen, StorageError while the service stops."""
+    def require_room(self, who: str) -> None:
+        """Raise OverloadError when too many listen, or `who` too often; StorageError while the service stops."""
         if self._ended:
             raise StorageError("service_stopping", "the service is stopping: listen again elsewhere")
         if self.listener_count >= MOST_LISTENERS:
             raise OverloadError("too_many_listeners", f"{MOST_LISTENERS} listen already: try again in a moment")
+        with self._changed:
+            own = sum(listener.who == who for feed in self._feeds.values() for listener in feed.listeners)
+        if own >= MOST_OF_ONE:
+            raise OverloadError("too_many_listeners", f"{who} listens {MOST_OF_ONE} times already: end one of these")
 
     @contextmanager
-    def listening(self, figures: Figures, last_number: str = "") -> Iterator[Listener]:
+    def listening(self, figures: Figures, last_number: str = "", who: str = "") -> Iterator[Listener]:
         """Listen to figures until the block ends, from the message `last_number` on, or from a snapshot."""
-        listener = Listener()
+        listener = Listener(who)
         with self._changed:
             if self._ended:
                 listener.tell([None])

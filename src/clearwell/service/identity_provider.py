@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -66,6 +66,14 @@ def provider_of(service: Service) -> IdentityProvider | None:
     return IdentityProvider(settings, service.options.oidc_secret)
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What only the browser that began, and the provider's answer to it, can have."""
+
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
 class IdentityProvider:
     """One provider, as its discovery document describes it; that and its keys are kept for an hour."""
 
@@ -97,27 +105,34 @@ class IdentityProvider:
         cookie = self._cookies.dumps([state, nonce, verifier])
         return Started(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}", str(cookie))
 
-    def finish(self, cookie: str, answered: Mapping[str, str], redirect_url: str) -> Identity:
+    def begun(self, cookie: str, state: str) -> Begun:
+        """What the browser that comes back with this cookie and state began with.
+
+        Raises AccessError (`identity_wrong`) when it did not begin here, or not just now.
+        """
+        from itsdangerous import BadData
+
+        try:
+            own, nonce, verifier = self._cookies.loads(cookie, max_age=STARTED_SECONDS)
+        except (BadData, ValueError) as error:
+            raise _wrong("a browser that began to sign in here, within ten minutes") from error
+        if not hmac.compare_digest(own.encode(), state.encode("utf-8", "replace")):
+            raise _wrong("the state that this browser was sent with")
+        return Begun(nonce, verifier)
+
+    def finish(self, begun: Begun, answered: Mapping[str, str], redirect_url: str) -> Identity:
         """Whom a browser that comes back is: `answered` is the query of its request.
 
         Raises AccessError (`identity_wrong`) for anything that is not as it must be, StorageError when the provider
         cannot be asked.
         """
-        from itsdangerous import BadData
-
-        try:
-            state, nonce, verifier = self._cookies.loads(cookie, max_age=STARTED_SECONDS)
-        except (BadData, ValueError) as error:
-            raise _wrong("a browser that began to sign in here, within ten minutes") from error
-        if not hmac.compare_digest(state.encode(), answered.get("state", "").encode("utf-8", "replace")):
-            raise _wrong("the state that this browser was sent with")
         if "error" in answered or not answered.get("code"):
             raise _wrong("a code from the identity provider; it refused")
         issuer = answered.get("iss", self._settings.issuer)
         if issuer != self._settings.issuer:
             raise _wrong("an answer of the identity provider that was asked")
-        token = self._token(answered["code"], verifier, redirect_url)
-        return self._identity(self._claims(token, nonce))
+        token = self._token(answered["code"], begun.verifier, redirect_url)
+        return self._identity(self._claims(token, begun.nonce))
 
     def _token(self, code: str, verifier: str, redirect_url: str) -> dict[str, Any]:
         found = self._discovered()

@@ -11,6 +11,8 @@ from fastapi import Request
 from clearwell.errors import DataError, UsageError
 
 _PIECE = 1 << 20
+_MOST_MEMBERS = 1_000
+"""Of a gzip body: each costs a copy of all that follows it."""
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -43,8 +45,11 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes:
 
 
 def _gunzipped(body: bytes, most: int) -> bytes:
-    pieces, size, rest = list[bytes](), 0, body
+    pieces, size, rest, members = list[bytes](), 0, body, 0
     while rest:
+        members += 1
+        if members > _MOST_MEMBERS:
+            raise EOFError(f"expected at most {_MOST_MEMBERS} members")
         member = zlib.decompressobj(wbits=31)
         while True:
             piece = member.decompress(rest, _PIECE)

@@ -47,7 +47,7 @@ LastEventId = Annotated[
 )
 async def live(
     request: Request,
-    _principal: Reading,
+    principal: Reading,
     figures: Annotated[Literal["status", "scores"], Query(description="What to listen to.")] = "status",
     period: Annotated[
         Literal["hour", "day", "week", "month", "all"], Query(description="Of scores: the period of the present.")
@@ -57,7 +57,7 @@ async def live(
     """A snapshot of the figures at present, then the rows that change, within a second of an acknowledgement."""
     workspace = request.app.state.service.workspace
     wanted = status_figures(workspace) if figures == "status" else score_figures(workspace, period)
-    return _streamed(request, wanted, last_event_id)
+    return _streamed(request, wanted, last_event_id, principal.who)
 
 
 @router.get(
@@ -70,18 +70,20 @@ async def live(
 async def own_live(request: Request, principal: Tenant, last_event_id: LastEventId = "") -> StreamingResponse:
     """A snapshot of the tenant's balances per currency, then those that change."""
     wanted = own_figures(request.app.state.service.workspace, dict(principal.properties))
-    return _streamed(request, wanted, last_event_id)
+    return _streamed(request, wanted, last_event_id, principal.who)
 
 
-def _streamed(request: Request, figures: Figures, last_number: str) -> StreamingResponse:
+def _streamed(request: Request, figures: Figures, last_number: str, who: str) -> StreamingResponse:
     feeds: Feeds = request.app.state.feeds
-    feeds.require_room()
+    feeds.require_room(who)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_messages(feeds, figures, last_number), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(
+        _messages(feeds, figures, last_number, who), headers=headers, media_type="text/event-stream"
+    )
 
 
-async def _messages(feeds: Feeds, figures: Figures, last_number: str) -> AsyncIterator[str]:
-    with feeds.listening(figures, last_number) as listener:
+async def _messages(feeds: Feeds, figures: Figures, last_number: str, who: str) -> AsyncIterator[str]:
+    with feeds.listening(figures, last_number, who) as listener:
         end_at = asyncio.get_running_loop().time() + LONGEST_SECONDS
         yield "retry: 1000\n\n"
         while (left := end_at - asyncio.get_running_loop().time()) > 0:

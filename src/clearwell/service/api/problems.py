@@ -97,7 +97,10 @@ def answer(status: int, code: str, message: str, details: Any = ()) -> JSONRespo
 
 def problem(error: ClearwellError) -> JSONResponse:
     """The answer for one of our errors."""
-    return answer(status_of(error), error.code, error.message, error.details)
+    response = answer(status_of(error), error.code, error.message, error.details)
+    if isinstance(error, OverloadError):
+        response.headers["Retry-After"] = str(error.retry_seconds)
+    return response
 
 
 def add_to(app: FastAPI) -> None:
@@ -105,10 +108,7 @@ def add_to(app: FastAPI) -> None:
 
     @app.exception_handler(ClearwellError)
     async def _ours(_request: Request, error: ClearwellError) -> JSONResponse:
-        response = answer(status_of(error), error.code, error.message, error.details)
-        if isinstance(error, OverloadError):
-            response.headers["Retry-After"] = str(error.retry_seconds)
-        return response
+        return problem(error)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -118,8 +118,7 @@ def add_to(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error.__cause__, ClearwellError):  # Of reading the body, which FastAPI covers up.
-            cause = error.__cause__
-            return answer(status_of(cause), cause.code, cause.message, cause.details)
+            return problem(error.__cause__)
         code = {404: "path_unknown", 405: "method_not_allowed"}.get(error.status_code, "request_refused")
         response = answer(error.status_code, code, str(error.detail))
         response.headers.update(error.headers or {})

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.concurrency import run_in_threadpool
 
 from clearwell.application.access import Principal, Scope, hashed, principal_of_key
 from clearwell.application.signing_in import Session, session_of
@@ -22,12 +23,25 @@ from clearwell.application.workspace import Workspace
 from clearwell.errors import AccessError
 from clearwell.service.limiting import Attempts
 
-_REMEMBERED_SECONDS = 2.0
+_REMEMBERED_SECONDS = 1.0
+_PUT_OFF_SECONDS = 1.0
+"""So long after what was remembered is due to be looked up again it still counts, for one request looks it up."""
+
+_LOOKS_AT_ONCE = 8
 _MOST_REMEMBERED = 10_000
 _ASKING = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK_NAMES = {"localhost"}
 
 _bearer = HTTPBearer(auto_error=False, description="A key: `Authorization: Bearer cw_…`")
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """Who was found, when, and until when that counts."""
+
+    looked_at: float
+    until: float
+    found: Principal | Session
 
 
 _Told = TypeVar("_Told", Principal, Session)
@@ -39,7 +53,8 @@ class Doorman:
     def __init__(self, workspace: Workspace) -> None:
         self.attempts = Attempts()
         self._workspace = workspace
-        self._known: dict[str, tuple[float, Principal | Session]] = {}
+        self.looks = CapacityLimiter(_LOOKS_AT_ONCE)
+        self._known: dict[str, _Remembered] = {}
 
     def principal(self, secret: str, address: str = "", *, anew: bool = False) -> Principal:
         """Whose key this is; with `anew`, whatever is remembered.
@@ -63,14 +78,19 @@ class Doorman:
     def remembers(self, secret: str) -> bool:
         """Whether it knows whose this is without looking."""
         known = self._known.get(hashed(secret))
-        return known is not None and known[0] > time.monotonic()
+        return known is not None and time.monotonic() < known.until
 
     def put_off(self, secret: str) -> None:
-        """Let others who show the secret now go by what was known, while one request looks again."""
-        name = hashed(secret)
-        known = self._known.get(name)
-        if known is not None:
-            self._known[name] = (time.monotonic() + _REMEMBERED_SECONDS / 2, known[1])
+        """Let others who show the secret now go by what was known, while one request looks again; not for ever."""
+        name, remembered = hashed(secret), self._known
+        known = remembered.get(name)
+        if known is None:
+            return
+        last = known.looked_at + _REMEMBERED_SECONDS + _PUT_OFF_SECONDS
+        if time.monotonic() < last:
+            remembered[name] = replace(known, until=last)
+        else:
+            remembered.pop(name, None)
 
     def forget(self) -> None:
         """Look again at whoever comes next: something about keys, people or sessions has changed."""
@@ -81,15 +101,15 @@ class Doorman:
     ) -> Principal | Session | None:
         name, now, remembered = hashed(secret), time.monotonic(), self._known
         known = remembered.get(name)
-        if known is not None and known[0] > now and not anew:
-            return known[1]
+        if known is not None and now < known.until and not anew:
+            return known.found
         found = find()
         if found is None:
             remembered.pop(name, None)
             return None
         if len(remembered) >= _MOST_REMEMBERED:
             remembered.clear()
-        remembered[name] = (now + _REMEMBERED_SECONDS, found)
+        remembered[name] = _Remembered(now, now + _REMEMBERED_SECONDS, found)
         return found
 
 
@@ -153,7 +173,9 @@ async def _told(doorman: Doorman, tell: Callable[..., _Told], secret: str, reque
     if doorman.remembers(secret):
         return tell(secret, address_of(request))
     doorman.put_off(secret)
-    return await run_in_threadpool(tell, secret, address_of(request), anew=True)
+    # In threads of its own, so that whoever keeps all others busy keeps nobody out.
+    look = partial(tell, secret, address_of(request), anew=True)
+    return await to_thread.run_sync(look, limiter=doorman.looks)
 
 
 def needs(scope: Scope) -> Callable[..., Awaitable[Principal]]:

@@ -143,8 +143,10 @@ def start_at_provider(request: Request) -> RedirectResponse:
 def finish_at_provider(request: Request) -> HTMLResponse:
     """Where the identity provider sends the browser back to: sets the session's cookie."""
     provider, address, name = _provider(request), address_of(request), f"{cookie_name(request)}-oidc"
+    begun = provider.begun(request.cookies.get(name, ""), request.query_params.get("state", ""))
+    # Counted from here on: what a page elsewhere makes a browser send has no state, and keeps nobody out.
     with _doorman(request).attempts.signing_in(address, f"identity provider at {address}"):
-        identity = provider.finish(request.cookies.get(name, ""), dict(request.query_params), _callback(request))
+        identity = provider.finish(begun, dict(request.query_params), _callback(request))
         signed_in = signing_in.sign_in_known(
             request.app.state.service.workspace, identity.name, address, identity.role_of_new
         )
