@@ -138,7 +138,7 @@ def live(task: Task) -> Measured:
 def _wait_for(stream: Iterator[bytes], sequence: int) -> None:
     """Read the stream up to the message whose id, a sequence, is this one or later."""
     for line in stream:
-        if line.startswith(b"id:") and int(line[3:].strip().split(b"-")[0]) >= sequence:
+        if line.startswith(b"id:") and int(line[3:].strip().split(b".")[0]) >= sequence:
             return
     raise RuntimeError("the stream ended")
 
