@@ -14,6 +14,10 @@ KEPT_EVENTS = 400_000
 """So many of the newest events are kept, whole batches of them."""
 
 
+_JOINED_EVENTS = 20_000
+_MOST_CHUNKS = 64
+
+
 class RecentEvents:
     """Finds events by sequence, the newest without reading the log."""
 
@@ -23,8 +27,13 @@ class RecentEvents:
         self._count = 0
 
     def add(self, events: pl.DataFrame) -> None:
-        """Keep these, which follow the last ones; lets go of the oldest."""
-        self._batches.append(events)
+        """Keep these, which follow the last ones; lets go of the oldest. Small batches become one, to be few."""
+        last = self._batches[-1] if self._batches else None
+        if last is not None and last.height + events.height <= _JOINED_EVENTS and last.schema == events.schema:
+            joined = pl.concat([last, events], rechunk=False)
+            self._batches[-1] = joined if joined.n_chunks() < _MOST_CHUNKS else joined.rechunk()
+        else:
+            self._batches.append(events)
         self._count += events.height
         while self._count > KEPT_EVENTS:
             self._count -= self._batches.popleft().height
