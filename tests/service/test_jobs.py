@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from clearwell.application import ingesting, verifying
 from clearwell.application.jobs import FIRST_RETRY, LAST_RETRY, Job, Jobs, Report, next_run, retry_after
-from clearwell.application.publishing import Outcome, Publication
+from clearwell.application.publications import Outcome, Publication
 from clearwell.application.standing_jobs import ANSWERS_KEPT, StandingJobs
 from clearwell.catalog import requests
 from clearwell.errors import StorageError, UsageError

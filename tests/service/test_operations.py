@@ -20,7 +20,7 @@ from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 
 from clearwell.application import health
-from clearwell.application.publishing import Publication
+from clearwell.application.publications import Publication
 from clearwell.errors import StorageError, UsageError
 from clearwell.service import logs
 from clearwell.service.api.app import create_app

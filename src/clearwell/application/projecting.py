@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clearwell.application.announcing import running_service
 from clearwell.application.auditing import note_after
 from clearwell.application.workspace import Workspace
 from clearwell.errors import DataError, StorageError
-from clearwell.ingest.door import PostedEvents
 from clearwell.ledger.posting import Posted
 from clearwell.log.reader import LogReader
 from clearwell.projections.follow import follow
@@ -24,6 +24,9 @@ from clearwell.projections.store import ProjectionStore
 WAIT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
 _ATTEMPTS = 3
+
+if TYPE_CHECKING:
+    from clearwell.ingest.door import PostedEvents  # Few commands need the door.
 
 Progress = Callable[[int], None]
 

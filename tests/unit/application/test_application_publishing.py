@@ -17,7 +17,8 @@ import pytest
 from clearwell.application import modelling, quarantining, questions
 from clearwell.application.cutting import CutRequest
 from clearwell.application.keeping import Keeper, keeping
-from clearwell.application.publishing import MOST_TOLD, Limits, Outcome, Publication, Publisher
+from clearwell.application.publications import MOST_TOLD, Outcome, Publication
+from clearwell.application.publishing import Limits, Publisher
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import quarantine
 from clearwell.errors import AccessError, DataError, OverloadError, StorageError, UsageError

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clearwell.application.access import Principal
-from clearwell.application.publishing import Publication
+from clearwell.application.publications import Publication
 from clearwell.errors import ClearwellError, UsageError
 from clearwell.service.api.bodies import as_lines, body_of, unpacked
 from clearwell.service.api.problems import ProblemAnswer, problem
