@@ -14,7 +14,16 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
@@ -106,6 +115,14 @@ class JobSchedule(BaseModel):
         if number:
             return cls(every_minutes=int(number) * _MINUTES[unit])
         return cls(daily_at=time(int(hour), int(minute)) if hour else None)
+
+    @model_serializer
+    def _text(self) -> str:
+        """As it is written in the settings."""
+        for unit, minutes in reversed(_MINUTES.items()):
+            if self.every_minutes and self.every_minutes % minutes == 0:
+                return f"{self.every_minutes // minutes} {unit}s"
+        return f"daily at {self.daily_at:%H:%M}" if self.daily_at is not None else "off"
 
 
 Schedule = Annotated[JobSchedule, BeforeValidator(JobSchedule.read)]
