@@ -268,7 +268,7 @@ PLANTED_IN_COMPARISONS: dict[str, tuple[str, str, Plant]] = {
     ),
     "missing money is in no score": (
         "score",
-        "clearwell.application.scoring.missing_money",
+        "clearwell.application.scoring.comparisons.missing_money",
         lambda _sound: lambda *_: [],
     ),
 }
