@@ -219,16 +219,17 @@ def written() -> Iterator[io.StringIO]:
 
 
 def test_the_log_names_requests_and_no_secrets(service: Any, creation: Make, written: io.StringIO) -> None:
-    """A line per change or error, with who and what; no body, secret or query value; none for a question answered."""
+    """A line per change or error, with who and what; no body, secret or query value; none for what figures tell."""
     client = service.admin
     body = json.dumps(creation(id="evt_private"))
-    client.post("/v1/events?atomic=true", content=body, headers={**NDJSON, "x-request-id": "abc-1"})
+    client.post("/v1/events?atomic=true", content=body, headers=NDJSON)
     client.get("/v1/jobs?word=hidden")
+    client.post("/v1/jobs/evaluate/run?word=hidden", headers={"x-request-id": "abc-1"})
     client.get("/v1/unknown?word=hidden")
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     requests = [line for line in lines if line["message"] == "request"]
     fields = [(line["method"], line["path"], line["status"], line.get("principal")) for line in requests]
-    assert fields == [("POST", "/v1/events", 200, "administrator"), ("GET", "(unknown)", 404, None)]
+    assert fields == [("POST", "/v1/jobs/{name}/run", 202, "administrator"), ("GET", "(unknown)", 404, None)]
     assert requests[0]["request_id"] == "abc-1"
     assert requests[0]["seconds"] >= 0
     for hidden in ("evt_private", "hidden", service.administrator.secret, "atomic"):

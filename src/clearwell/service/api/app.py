@@ -60,7 +60,6 @@ def create_app(service: Service) -> FastAPI:
     problems.add_to(app)
     app.state.provider = provider_of(service)
     asked = (questions, quality, evidence, own, live)
-    asked = (questions, quality, evidence, own, live)
     for module in (events, *asked, governing, incidents, jobs, operations, keys, people, sessions, audit):
         app.include_router(module.router)
     may_see = [Depends(needs("read"))] if service.options.metrics_need_key else []
