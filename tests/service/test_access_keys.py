@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,7 +224,7 @@ def test_what_is_remembered_does_not_come_back(service: Asked, monkeypatch: pyte
     secret = service.key("reader", "remembered")
     doorman: Doorman = service.app.state.doorman
     moment = [1_000.0]
-    monkeypatch.setattr("clearwell.service.api.security.time.monotonic", lambda: moment[0])
+    monkeypatch.setattr(security, "time", SimpleNamespace(monotonic=lambda: moment[0]))
     assert doorman.principal(secret).name == "remembered"
     access.revoke_key(service.service.workspace, "remembered")
     for seconds in (0.9, 0.5, 0.5):  # While others look, it still counts.

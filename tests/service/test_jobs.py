@@ -299,14 +299,14 @@ def test_what_a_compaction_is_writing_is_not_cleared_away(service: Any) -> None:
     """A publisher that opens the log again while a file is about to be committed leaves it where it is."""
     running: Service = service.service
     workspace = running.workspace
-    lease = workspace.shared.lease
-    assert lease is not None
+    held = workspace.shared.lease
+    assert held is not None
     coming = workspace.log_folder / "segments-00000001-00000002-0123456789abcdef.parquet"
     coming.write_bytes(b"")
     with workspace.shared.uncommitted:
-        ingesting.open_door(workspace, lease)
+        ingesting.open_door(workspace, held.lease)
         assert coming.exists()
-    ingesting.open_door(workspace, lease)
+    ingesting.open_door(workspace, held.lease)
     assert not coming.exists()
 
 

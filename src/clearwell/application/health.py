@@ -48,7 +48,7 @@ def _catalog(workspace: Workspace) -> tuple[Part, Part]:
     lease = workspace.shared.lease
     try:
         with workspace.catalog.read() as connection:
-            held = lease is not None and is_held(connection, lease.fencing_number)
+            held = lease is not None and is_held(connection, lease.lease.fencing_number)
     except StorageError as error:
         unknown = _part("lease", error.code, "the catalog cannot be read")
         return _part("catalog", error.code, "the catalog cannot be read"), unknown

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 _RETRY_SECONDS = 1.0
+_FAILED_SECONDS = 1.0
+"""How soon the reader sees that the log cannot be written, while nothing comes."""
 _WORTH_READING_AHEAD = 2_000
 """While so large a batch becomes durable, the next is read. Beside a smaller one it would only slow it down, and be
 small, too: what comes meanwhile does better to wait for the next."""
@@ -279,9 +281,10 @@ class Publisher:
     def _next(self, failed: threading.Event) -> list[_Waiting]:
         """What is to be the next batch; nothing when the publisher is to pause or to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended or self._pauses or failed.is_set(), 1.0)
-            while not (self._waiting or self._ended or self._pauses or failed.is_set()):
-                self._changed.wait(1.0)
+            while not self._changed.wait_for(
+                lambda: self._waiting or self._ended or self._pauses or failed.is_set(), _FAILED_SECONDS
+            ):
+                pass
             if self._pauses or failed.is_set():
                 return []
             group: list[_Waiting] = []
@@ -345,11 +348,7 @@ class Publisher:
         whole = group.waiting[0].publication.whole
         with self._taking, spans.span("batch", [item.span for item in group.waiting]), self._observer.timed("batch"):
             taken = door.take(group.checked, whole=whole, beside=keep)
-            for item, outcome in zip(
-                group.waiting,
-                found or outcomes(group.batch, [item.publication for item in group.waiting], taken),
-                strict=True,
-            ):
+            for item, outcome in zip(group.waiting, found or group.outcomes(taken), strict=True):
                 self._answer(item, outcome)
             self._observer.taken(group.told(taken))
             for part in taken.posted:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from clearwell.application.catching_up import Follower
-    from clearwell.catalog.lease import WriterLease
+    from clearwell.application.writing import HeldLease
     from clearwell.projections.attaching import Reading
     from clearwell.quality.running import Engine, LogAtCut
 
@@ -81,11 +81,11 @@ class KnownModels(Mapping[str, Model]):
 class Shared:
     """The writer's lease, and what keeps the projections, while somebody has them.
 
-    `uncommitted` is held while there is a file in the log's folder that is about to be committed by a compaction.
+    `lease_lock` is held by whoever takes the lease or gives it back, `uncommitted` while there is a file in the log's
+    folder that is about to be committed by a compaction.
     """
 
-    lease: WriterLease | None = None
-    lease_users: int = 0
+    lease: HeldLease | None = None
     lease_lock: Lock = field(default_factory=Lock)
     follower: Follower | None = None
     uncommitted: Lock = field(default_factory=Lock)

@@ -30,28 +30,35 @@ def writing(workspace: Workspace) -> Iterator[WriterLease]:
     """
     shared = workspace.shared
     with shared.lease_lock:
-        if shared.lease is None:
-            shared.lease = _Lease.taken(workspace)
-        shared.lease_users += 1
-        lease = shared.lease
+        held = shared.lease or HeldLease.taken(workspace)
+        shared.lease = held
+        held.users += 1
     try:
-        yield lease
+        yield held.lease
     finally:
         with shared.lease_lock:
-            shared.lease_users -= 1
-            if not shared.lease_users:  # Whoever took it may have gone before the others.
+            held.users -= 1
+            if not held.users:  # Whoever took it may have gone before the others.
                 shared.lease = None
-                assert isinstance(lease, _Lease)
-                lease.give_back()
+                held.give_back()
 
 
-class _Lease(WriterLease):
-    """A lease that is renewed in a thread until it is given back."""
+class HeldLease:
+    """A lease that is renewed in a thread until it is given back, and how many use it."""
+
+    def __init__(self, lease: WriterLease) -> None:
+        """Renew a lease that was acquired."""
+        self.lease = lease
+        self.users = 0
+        self._done = threading.Event()
+        self._heartbeat = threading.Thread(target=self._keep, name="clearwell-lease", daemon=True)
+        self._heartbeat.start()
+        _HELD.add(lease.holder)
 
     @classmethod
-    def taken(cls, workspace: Workspace) -> _Lease:
+    def taken(cls, workspace: Workspace) -> HeldLease:
         """The lease, held. Raises as `writing` does."""
-        lease = cls(workspace.catalog, _this_process(), workspace.clock)
+        lease = WriterLease(workspace.catalog, _this_process(), workspace.clock)
         try:
             lease.acquire(_is_gone)
         except StorageError as error:
@@ -60,30 +67,22 @@ class _Lease(WriterLease):
                 raise
             message = f"a service is writing to this log (process {service.pid}): publish to {service.address} instead"
             raise StorageError("writer_busy", message) from error
-        _HELD.add(lease.holder)
-        lease.done = threading.Event()
-        lease.heartbeat = threading.Thread(target=_keep, args=(lease, lease.done), name="clearwell-lease", daemon=True)
-        lease.heartbeat.start()
-        return lease
-
-    done: threading.Event
-    heartbeat: threading.Thread
+        return cls(lease)
 
     def give_back(self) -> None:
         """Renew it no more, and let others have it."""
-        self.done.set()
-        self.heartbeat.join()
-        _HELD.discard(self.holder)
-        self.release()
+        self._done.set()
+        self._heartbeat.join()
+        _HELD.discard(self.lease.holder)
+        self.lease.release()
 
-
-def _keep(lease: WriterLease, done: threading.Event) -> None:
-    while not done.wait(LEASE.total_seconds() / _RENEWALS_PER_LEASE):
-        try:
-            lease.renew()
-        except StorageError as error:
-            if error.code == "writer_lease_lost":
-                return  # The next commit says so.
+    def _keep(self) -> None:
+        while not self._done.wait(LEASE.total_seconds() / _RENEWALS_PER_LEASE):
+            try:
+                self.lease.renew()
+            except StorageError as error:
+                if error.code == "writer_lease_lost":
+                    return  # The next commit says so.
 
 
 def _this_process() -> str:

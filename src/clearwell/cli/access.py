@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from clearwell.cli.options import HERE, JsonOption, ProjectOption, pairs
+from clearwell.application.asked_texts import pairs
+from clearwell.cli.options import HERE, JsonOption, ProjectOption
 from clearwell.cli.output import print_json, print_json_rows, print_table
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clearwell.cli.options import HERE, JsonOption, ProjectOption, pairs
+from clearwell.application.asked_texts import pairs
+from clearwell.cli.options import HERE, JsonOption, ProjectOption
 from clearwell.cli.output import meter, print_json
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clearwell.application.asked_texts import instant_of, pairs
 from clearwell.application.telling import cut_as_json
 from clearwell.cli.options import (
     HERE,
@@ -17,8 +18,6 @@ from clearwell.cli.options import (
     KnownAtOption,
     ProjectOption,
     chosen_format,
-    instant_of,
-    pairs,
 )
 from clearwell.cli.output import meter, print_csv, print_json, print_json_rows, print_table
 from clearwell.cli.questions import cut_text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clearwell.application.asked_texts import instant_of, pairs, seconds_of
 from clearwell.application.telling import cut_as_json, trace_as_json
 from clearwell.cli.options import (
     HERE,
@@ -17,8 +18,6 @@ from clearwell.cli.options import (
     KnownAtOption,
     ProjectOption,
     chosen_format,
-    instant_of,
-    pairs,
 )
 from clearwell.cli.output import (
     print_csv,
@@ -32,7 +31,6 @@ from clearwell.cli.output import (
 from clearwell.cli.session import project as opened
 from clearwell.errors import UsageError
 from clearwell.values.accounts import account_name
-from clearwell.values.durations import FixedDuration, parse_duration
 from clearwell.values.instants import format_instant
 
 if TYPE_CHECKING:
@@ -158,7 +156,7 @@ def open_accounts(
         properties=pairs(properties, "--property"),
         state=state,
         currency=currency,
-        older_than_seconds=_seconds(older_than),
+        older_than_seconds=seconds_of(older_than or "", "--older-than"),
         opened_from=instant_of(opened_from, "--opened-from"),
         opened_until=instant_of(opened_until, "--opened-until"),
         least_money=min_money,
@@ -353,17 +351,3 @@ def _require_distinct(names: Sequence[str]) -> None:
     if repeated:
         found = f"found {', '.join(repeated)} more than once: rename with AS"
         raise UsageError("query_columns_repeated", f"expected columns of different names for JSON, {found}")
-
-
-def _seconds(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        duration = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--older-than") from error
-    if not isinstance(duration, FixedDuration):
-        raise typer.BadParameter(
-            f"expected a fixed duration such as '3 days', found {text!r}", param_hint="--older-than"
-        )
-    return duration.seconds

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clearwell.cli.options import pairs
+from clearwell.application.asked_texts import pairs
 from clearwell.cli.output import meter
 from clearwell.errors import UsageError
 from clearwell.values.instants import parse_cut_instant

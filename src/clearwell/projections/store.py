@@ -305,7 +305,9 @@ class ProjectionStore:
         try:
             if not self._reading:
                 # Else it is applied again from the log, by whoever opens it next.
-                _attempted = any(self.checkpoint() for _ in range(_ATTEMPTS))
+                for _ in range(_ATTEMPTS):
+                    if self.checkpoint():
+                        break
         finally:
             self._release()
 

@@ -52,7 +52,14 @@ class _Watched(FastAPI):
 
 def create_app(service: Service) -> FastAPI:
     """The app of a service. It opens and closes nothing."""
-    app = _Watched(title="Clearwell", version=__version__, description=_DESCRIPTION, telemetry=_NO_TELEMETRY)
+    app = _Watched(
+        title="Clearwell",
+        version=__version__,
+        description=_DESCRIPTION,
+        telemetry=_NO_TELEMETRY,
+        docs_url=None,  # FastAPI's pages run scripts of others, beside sessions of people.
+        redoc_url=None,
+    )
     app.state.service = service
     app.state.doorman = Doorman(service.workspace)
     app.state.feeds = Feeds(service.keeper)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from clearwell.application import tenancy
+from clearwell.application.asked_texts import pairs
 from clearwell.application.telling import cut_as_json, trace_as_json
 from clearwell.service.api.asking import OwnAsked
-from clearwell.service.api.questions import pairs
 from clearwell.service.api.schemas import OwnBalancesAnswer, TraceAnswer, responses
 
 router = APIRouter(tags=["tenants"])

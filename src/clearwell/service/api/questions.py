@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -10,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from clearwell.application import exporting, querying, questions, tracing
+from clearwell.application.asked_texts import instant_of, pairs, seconds_of
 from clearwell.application.cutting import CutRequest
 from clearwell.application.questions import BALANCE_FIELDS, OPEN_FIELDS, STATUS_FIELDS, OpenFilter
 from clearwell.application.telling import cut_as_json, trace_as_json
-from clearwell.errors import OverloadError, UsageError
+from clearwell.errors import OverloadError
 from clearwell.service.api.answers import ARROW, arrow_answer, json_rows_answer
 from clearwell.service.api.asking import (
     USUAL_LIMIT,
@@ -34,8 +34,6 @@ from clearwell.service.api.schemas import (
 )
 from clearwell.service.api.security import Querying
 from clearwell.service.running import Service
-from clearwell.values.durations import FixedDuration, parse_duration
-from clearwell.values.instants import parse_cut_instant
 
 router = APIRouter(tags=["questions"])
 
@@ -70,17 +68,6 @@ _BALANCE_EXAMPLE = {
     "account_type": "business_balance", "properties": {"business": "acct_A"}, "currency": "USD", "balance": 970,
     "entry_count": 1,
 }  # fmt: skip
-
-
-def pairs(texts: list[str], name: str) -> dict[str, str]:
-    """`NAME=VALUE` texts as a mapping. Raises UsageError for a text that is none, and for a repeated name."""
-    found: dict[str, str] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not (key and sign and value) or key in found:
-            raise UsageError("property_unreadable", f"{name}: expected NAME=VALUE, each NAME once, found {text!r}")
-        found[key] = value
-    return found
 
 
 @router.get(
@@ -136,9 +123,9 @@ def open_accounts(asked: Asked, wanted: Annotated[OpenParameters, Query()]) -> R
         properties=pairs(wanted.property, "property"),
         state=wanted.state,
         currency=wanted.currency,
-        older_than_seconds=_seconds(wanted.older_than),
-        opened_from=_instant("opened_from", wanted.opened_from),
-        opened_until=_instant("opened_until", wanted.opened_until),
+        older_than_seconds=seconds_of(wanted.older_than, "older_than"),
+        opened_from=instant_of(wanted.opened_from, "opened_from"),
+        opened_until=instant_of(wanted.opened_until, "opened_until"),
         least_money=wanted.min_money,
         most_money=wanted.max_money,
         sort=wanted.sort,
@@ -259,24 +246,3 @@ def _queried(service: Service, body: QueryBody, *, wants_arrow: bool) -> Respons
 def _arrow(asked: Question, found: exporting.Exported) -> Response:
     headers = {**asked.headers, **cut_header(found.cut)}
     return arrow_answer(found.reader.schema, found.reader, headers, asked.service.options.answer_bytes)
-
-
-def _instant(name: str, text: str) -> datetime | None:
-    try:
-        return parse_cut_instant(text) if text else None
-    except ValueError as error:
-        raise UsageError("instant_unreadable", f"{name}: {error}") from error
-
-
-def _seconds(text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        duration = parse_duration(text)
-    except ValueError as error:
-        raise UsageError("duration_unreadable", f"older_than: {error}") from error
-    if not isinstance(duration, FixedDuration):
-        raise UsageError(
-            "duration_unreadable", f"older_than: expected a fixed duration such as '3 days', found {text!r}"
-        )
-    return duration.seconds
