@@ -70,11 +70,6 @@ class Database:
         """As `Transactions.read`."""
         return self._store.read()
 
-    def hold(self) -> None:
-        """Keep it open until `close`, for many small transactions; connections to PostgreSQL are kept in any case."""
-        if isinstance(self._store, SqliteFile):
-            self._store.hold()
-
     def settle(self) -> str:
         """Destroy what was erased, as `SqliteFile.settle` with `anew`; in PostgreSQL the erasing did it."""
         return self._store.settle(anew=True) if isinstance(self._store, SqliteFile) else ""

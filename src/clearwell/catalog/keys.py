@@ -73,7 +73,6 @@ class SubjectKeys:
                 self._prepare(connection)
         with self._file.read() as connection:
             self._secret: bytes = connection.exec_driver_sql("SELECT secret FROM file_secret").scalar_one()
-        self._file.hold()
 
     def for_subjects(self, subjects: Sequence[str], seen_at: str) -> dict[str, Key]:
         """The key of each of these different subjects; one that is new gets a key, durable when this returns.

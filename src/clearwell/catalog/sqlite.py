@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool, PoolProxiedConnection
 
 from clearwell.catalog import transactions
 from clearwell.catalog.transactions import Transactions
@@ -22,11 +21,6 @@ class SqliteFile(Transactions):
         """The file at `path`, made when it is first used."""
         super().__init__(_engine(path, pragmas), what, str(path))
         self.path = path
-        self._held: PoolProxiedConnection | None = None
-
-    def hold(self) -> None:
-        """Keep the file open until `close`: otherwise SQLite settles its log after each transaction, which is slow."""
-        self._held = self.engine.raw_connection()
 
     def told(self, error: DBAPIError, code: str, act: str) -> Exception:
         """As `Transactions.told`."""
@@ -49,19 +43,13 @@ class SqliteFile(Transactions):
             return error.message
         return "another process is using it" if busy else ""
 
-    def close(self) -> None:
-        """Release the connections."""
-        if self._held is not None:
-            self._held.close()
-        super().close()
-
 
 def _engine(path: Path, pragmas: Sequence[str]) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, hide_parameters=True)  # They may be secrets.
+    # Connections are kept: to open one takes longer than a small transaction. Parameters may be secrets.
+    engine = create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT", max_overflow=-1, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
         wait = f"busy_timeout={transactions.BUSY_MILLISECONDS}"
         for pragma in (wait, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *pragmas):
             connection.execute(f"PRAGMA {pragma}")

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ from clearwell.log.reader import LogReader
 from clearwell.log.writer import SegmentFile, Timed, untimed, write_segment
 from clearwell.values import columns
 from clearwell.values.currencies import Currencies
+from clearwell.values.frames import looked_up, repeated
 from clearwell.values.times import INSTANT, stored_text
 
 POSTED_AT_ONCE = 500_000
@@ -180,13 +182,17 @@ class Door:
             events = events.join(rejections, on="position", how="anti", maintain_order="left")
         events = self._options.encryption.encrypted(events, stored_text(recorded_at))
         told_apart = deduplicate(events, self._identities, self._events_at, self._options.decryption)
-        whole = validated.refused.join(batch.rejections, on="position", how="anti")
-        before = recorded_before(whole, self._identities, self._events_at, self._options.decryption)
-        rejections = pl.concat([rejections.join(before, on="position", how="anti"), told_apart.conflicts])
-        duplicates = pl.concat([told_apart.duplicates, before["position"]])
+        duplicates = told_apart.duplicates
+        if not validated.refused.is_empty():
+            whole = validated.refused.join(batch.rejections, on="position", how="anti")
+            before = recorded_before(whole, self._identities, self._events_at, self._options.decryption)
+            rejections = rejections.join(before, on="position", how="anti", maintain_order="left")
+            duplicates = pl.concat([duplicates, before["position"]])
+        if not told_apart.conflicts.is_empty():
+            rejections = pl.concat([rejections, told_apart.conflicts]).sort("position")
         receipt = Receipt(duplicates=len(duplicates), quarantined=rejections.height)
         fresh = told_apart.fresh
-        return fresh, Taken(receipt, fresh["position"], duplicates, rejections.sort("position"))
+        return fresh, Taken(receipt, fresh["position"], duplicates, rejections)
 
     def _events_at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
         return self._recent.at(sequences, self.log)
@@ -230,7 +236,7 @@ class Door:
     def _as_recorded(self, fresh: pl.DataFrame, first: int, recorded_at: datetime) -> pl.DataFrame:
         """The events as the log keeps them: with their place, the system time, and the model they are posted under."""
         model = self._options.model
-        flows = {name: event.flow for name, event in model.event_types.items()}
+        flows = looked_up("flow", fresh["type"], {name: event.flow for name, event in model.event_types.items()})
         properties = sorted(name for name in fresh.columns if name.startswith(columns.PROPERTY_PREFIX))
         amounts = columns.names_with_prefix(fresh.columns, columns.AMOUNT_PREFIX)
         others = [columns.OTHER_PROPERTIES] if columns.OTHER_PROPERTIES in fresh.columns else []
@@ -239,15 +245,16 @@ class Door:
             for amount in sorted(amounts)
             for name in (columns.amount_column(amount), columns.currency_column(amount))
         ]
-        return fresh.select(
-            pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("sequence"),
-            pl.col("recorded_at") if self._options.imports else pl.lit(recorded_at, INSTANT).alias("recorded_at"),
-            pl.col("type").replace_strict(flows, return_dtype=pl.String).alias("flow"),
-            *columns.ENVELOPE,
-            pl.lit(model.version).alias("model_version"),
-            *properties,
-            *pairs,
-            *others,
+        at = repeated("recorded_at", recorded_at, INSTANT, fresh.height)
+        return pl.DataFrame(
+            [
+                pl.Series("sequence", np.arange(first, first + fresh.height, dtype=np.int64)),
+                fresh["recorded_at"] if self._options.imports else at,
+                flows,
+                *(fresh[name] for name in columns.ENVELOPE),
+                repeated("model_version", model.version, pl.String(), fresh.height),
+                *(fresh[name] for name in (*properties, *pairs, *others)),
+            ]
         )
 
     def _require_order(self, fresh: pl.DataFrame) -> None:
@@ -269,8 +276,7 @@ class Door:
         self, number: int, file: SegmentFile, events: pl.DataFrame, posted: Sequence[PostedEvents]
     ) -> Segment:
         last = self.log.segments[-1] if self.log.segments else None
-        times = events.select(first=pl.col("effective_at").min(), last=pl.col("effective_at").max()).row(0)
-        recorded = events["recorded_at"]
+        times, recorded = events["effective_at"], events["recorded_at"]
         moved: Counter[str] = Counter()
         for part in posted:
             moved.update(part.posted.moved())
@@ -281,8 +287,8 @@ class Door:
             event_count=events.height,
             entry_count=sum(part.posted.entry_count for part in posted),
             recorded_at=stored_text(recorded[-1]),
-            first_effective_at=stored_text(times[0]),
-            last_effective_at=stored_text(times[1]),
+            first_effective_at=stored_text(cast("datetime", times.min())),
+            last_effective_at=stored_text(cast("datetime", times.max())),
             moved=json.dumps({currency: str(total) for currency, total in moved.items()}, sort_keys=True),
             model_version=self._options.model.version,
             file_name=file.name,

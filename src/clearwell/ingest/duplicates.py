@@ -19,6 +19,7 @@ from clearwell.ingest.personal import Contents, Decryption, may_be_encrypted
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns
 from clearwell.values.encrypted import Unreadable
+from clearwell.values.frames import extended
 
 _NOT_CONTENT = {
     "position",
@@ -50,13 +51,15 @@ class Deduplicated:
 
 def deduplicate(events: pl.DataFrame, known: Identities, events_at: EventsAt, decryption: Decryption) -> Deduplicated:
     """Split validated and encrypted `events` (with `position`) into new, repeated and conflicting ones."""
-    hashed = events.with_columns(identity_hash())
+    hashed = extended(events, identity_hash())
     against_log = _against_log(hashed, known, events_at, decryption)
     against_batch = _against_batch(hashed, against_log["position"], decryption)
     seen = pl.concat([against_log, against_batch])
+    if seen.is_empty():
+        return Deduplicated(hashed, seen["position"], no_rejections())
     again = np.isin(hashed["position"].to_numpy(), seen["position"].to_numpy())
-    fresh = hashed.filter(pl.Series(~again)) if again.any() else hashed
-    return Deduplicated(fresh, seen.filter(pl.col("differs") == "")["position"], _conflicts(seen))
+    same = seen.filter(pl.col("differs") == "")
+    return Deduplicated(hashed.filter(pl.Series(~again)), same["position"], _conflicts(seen))
 
 
 def recorded_before(
@@ -76,13 +79,14 @@ def recorded_before(
 _NOWHERE = pl.DataFrame(schema={"position": pl.Int64})
 
 _SEEN_SCHEMA = pl.Schema({"position": pl.Int64, "differs": pl.String, "where": pl.String})
+_NOTHING_SEEN = pl.DataFrame(schema=_SEEN_SCHEMA)
 
 
 def _against_log(hashed: pl.DataFrame, known: Identities, events_at: EventsAt, decryption: Decryption) -> pl.DataFrame:
     """The events whose identity is in the log, with the names of the fields that differ there ('' when none does)."""
     places, sequences = known.matches(hashed["identity_hash"].to_numpy())
     if not len(places):
-        return pl.DataFrame(schema=_SEEN_SCHEMA)
+        return _NOTHING_SEEN
     candidates = hashed[places].with_columns(sequence=pl.Series(sequences))
     compared = _compared(
         candidates,
@@ -95,9 +99,10 @@ def _against_log(hashed: pl.DataFrame, known: Identities, events_at: EventsAt, d
 
 def _against_batch(hashed: pl.DataFrame, known: pl.Series, decryption: Decryption) -> pl.DataFrame:
     """The events whose identity came earlier in this batch, and is not `known` by their `position` already."""
-    suspects = hashed[_repeated(hashed["identity_hash"].to_numpy())].filter(~pl.col("position").is_in(known.implode()))
+    repeated = _repeated(hashed["identity_hash"].to_numpy())
+    suspects = hashed[repeated].filter(~pl.col("position").is_in(known.implode())) if len(repeated) else hashed.clear()
     if suspects.is_empty():
-        return pl.DataFrame(schema=_SEEN_SCHEMA)
+        return _NOTHING_SEEN
     firsts = suspects.unique(["producer", "id"], keep="first", maintain_order=True)
     repeats = suspects.join(firsts.select("position"), on="position", how="anti", maintain_order="left")
     compared = _compared(repeats, firsts.drop("position"), ["producer", "id"], pl.lit("the same batch"))

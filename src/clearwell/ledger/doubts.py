@@ -7,7 +7,7 @@ and to ask of each column what all event types want of it, takes a fraction of t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -16,12 +16,14 @@ import polars as pl
 
 from clearwell.flows.model import EventType, Model
 from clearwell.values import columns
+from clearwell.values.frames import selected
 
 ID_BYTES = 256
 PROPERTY_BYTES = 512
 LARGEST_AMOUNT = 2**63 - 1
 CONTROL_CHARACTERS = [*map(chr, range(0x20)), "\x7f"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_PRINTED, _LAST_PRINTED = 0x20, 0x7E
 
 Mask = npt.NDArray[np.bool_]
@@ -35,21 +37,11 @@ def doubtful(
     No instant may be after the `latest` one of its column; `currencies` are those that are known.
     """
     events = list(model.event_types.values())
-    told = pl.col("type").cast(pl.Enum(list(model.event_types)), strict=False).to_physical().cast(pl.Int32)
-    number = told.fill_null(len(events)).alias("number")
     properties = [name for name in typed.columns if name.startswith(columns.PROPERTY_PREFIX)]
     amounts = [name for name in typed.columns if name.startswith(columns.AMOUNT_PREFIX)]
     # All that is asked of columns is asked at once: each step has a fixed cost.
-    found = typed.select(
-        number,
-        id=pl.col("id").is_null() | (pl.col("id") == "") | (pl.col("id").str.len_bytes() > ID_BYTES),
-        producer=pl.col("producer").is_not_null(),  # Rare: whoever says it again is looked at closely.
-        **{name: pl.col(name).is_null() | (pl.col(name) > limit) for name, limit in latest.items()},
-        **{name: pl.col(name).is_not_null() for name in properties},
-        **{f"form of {name}": _is_misformed(name).fill_null(value=False) for name in properties},
-        **{name: _is_wrong(name, currencies).fill_null(value=True) for name in amounts},
-        **{f"sign of {name}": (pl.col(name) < 0).fill_null(value=False) for name in amounts},
-    )
+    asked = _conditions(tuple(model.event_types), tuple(properties), tuple(amounts), tuple(currencies))
+    found = selected(typed, *asked)
     of = {column.name: column.to_numpy() for column in found}
     rows: Mask = of["number"] == len(events)
 
@@ -59,7 +51,10 @@ def doubtful(
         found: Mask = wanted[of["number"]] if event_types else np.zeros(len(rows), dtype=np.bool_)
         return found
 
-    for name in ("id", "producer", *latest, *(f"form of {name}" for name in properties)):
+    for name, limit in latest.items():
+        too_late = typed[name].to_physical() > (limit - _EPOCH) // timedelta(microseconds=1)
+        rows |= too_late.fill_null(value=True).to_numpy()
+    for name in ("id", "producer", *(f"form of {name}" for name in properties)):
         rows |= of[name]
     for name in ("id", *properties):
         rows |= _has_control(typed[name])
@@ -83,21 +78,32 @@ def doubtful(
     return rows
 
 
+@lru_cache(maxsize=8)
+def _conditions(
+    event_types: tuple[str, ...], properties: tuple[str, ...], amounts: tuple[str, ...], currencies: tuple[str, ...]
+) -> list[pl.Expr]:
+    """What is asked of every row. To make the expressions takes longer than to ask them of a small batch."""
+    told = pl.col("type").cast(pl.Enum(event_types), strict=False).to_physical().cast(pl.Int32)
+    return [
+        told.fill_null(len(event_types)).alias("number"),
+        (pl.col("id").is_null() | (pl.col("id") == "") | (pl.col("id").str.len_bytes() > ID_BYTES)).alias("id"),
+        pl.col("producer").is_not_null(),  # Rare: whoever says it again is looked at closely.
+        *(pl.col(name).is_not_null() for name in properties),
+        *(_is_misformed(name).fill_null(value=False).alias(f"form of {name}") for name in properties),
+        *(_is_wrong(name, currencies).fill_null(value=True).alias(name) for name in amounts),
+        *((pl.col(name) < 0).fill_null(value=False).alias(f"sign of {name}") for name in amounts),
+    ]
+
+
 def _is_misformed(name: str) -> pl.Expr:
     return (pl.col(name) == "") | (pl.col(name).str.len_bytes() > PROPERTY_BYTES)
 
 
-def _is_wrong(name: str, currencies: Collection[str]) -> pl.Expr:
+def _is_wrong(name: str, currencies: tuple[str, ...]) -> pl.Expr:
     """That there is no sound amount in the column `name`, or no known currency beside it."""
     currency = pl.col(columns.currency_column(name.removeprefix(columns.AMOUNT_PREFIX)))
     sound = pl.col(name).is_not_null() & (pl.col(name) >= -LARGEST_AMOUNT)
-    return ~(sound & currency.is_in(_among(tuple(currencies))))
-
-
-@lru_cache(maxsize=8)
-def _among(texts: tuple[str, ...]) -> pl.Expr:
-    """The texts, for `is_in`: to make them anew for each batch takes longer than a small batch itself."""
-    return pl.lit(pl.Series(texts, dtype=pl.String).implode())
+    return ~(sound & currency.is_in(pl.lit(pl.Series(currencies, dtype=pl.String).implode())))
 
 
 def _personal(event: EventType) -> dict[str, str | None]:

@@ -5,16 +5,20 @@ An entry is one side of a move: −amount at `from`, +amount at `to`. A move of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from clearwell.flows.model import AccountReference, EventType, Model, PropertyValue
 from clearwell.ledger.sums import event_sums, joined_sums
 from clearwell.values import columns
 from clearwell.values.accounts import SEPARATOR
+from clearwell.values.frames import repeated, selected
 from clearwell.values.times import INSTANT
 
 ACCOUNT = ("account_type", "account", "currency")
@@ -76,12 +80,19 @@ class Posted:
 
     def moved(self) -> dict[str, int]:
         """Per currency, the sum of the values of the moves that made entries: what arrived at the `to` sides."""
-        arrivals = [
-            frame.lazy().filter(pl.col("entry_index") % 2 == 1).select("currency", pl.col("amount").cast(pl.Int128))
-            for frame in (self.clearing, self.reservoir)
-        ]
-        sums = pl.concat(arrivals).group_by("currency").agg(pl.col("amount").sum()).sort("currency").collect()
-        return dict(sums.iter_rows())
+        sums: Counter[str] = Counter()
+        for frame in (self.clearing, self.reservoir):
+            currencies = frame["currency"].unique()
+            kinds = frame["currency"].cast(pl.Enum(currencies)).to_physical().to_numpy()
+            arrives = frame["entry_index"].to_numpy() % 2 == 1
+            for number, currency in enumerate(currencies):
+                sums[currency] += _exact_sum(frame["amount"].to_numpy()[arrives & (kinds == number)])
+        return dict(sorted((currency, total) for currency, total in sums.items()))
+
+
+def _exact_sum(amounts: npt.NDArray[np.int64]) -> int:
+    """The sum, which may be beyond 64 bits, of fewer than 2^31 amounts."""
+    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFF_FFFF).sum())
 
 
 def _used(posted: Posted) -> Iterator[tuple[str, Model]]:
@@ -105,13 +116,15 @@ def entries_of(
 
     Nothing of `NOT_ENTERED` is needed.
     """
-    empty = pl.LazyFrame(schema=ENTRY_SCHEMA)
-    parts: dict[str, list[pl.LazyFrame]] = {"clearing": [empty], "reservoir": [empty]}
-    for (version, name), part in events.partition_by("model_version", "type", as_dict=True).items():
-        model = models[str(version)]
-        _post_type(part, model.event_types[str(name)], model, parts, only)
-    clearing, reservoir = pl.collect_all([pl.concat(parts["clearing"]), pl.concat(parts["reservoir"])])
-    return clearing.rechunk(), reservoir.rechunk()
+    parts: dict[str, list[pl.DataFrame]] = {"clearing": [], "reservoir": []}
+    for part in events.partition_by("model_version", "type"):
+        model = models[part["model_version"][0]]
+        _post_type(part, model.event_types[part["type"][0]], model, parts, only)
+    empty = pl.DataFrame(schema=ENTRY_SCHEMA)
+    return (
+        pl.concat(parts["clearing"] or [empty], rechunk=True),
+        pl.concat(parts["reservoir"] or [empty], rechunk=True),
+    )
 
 
 def touching(accounts: pl.DataFrame, models: Mapping[str, Model]) -> pl.Expr:
@@ -143,34 +156,40 @@ def _post_type(
     events: pl.DataFrame,
     event_type: EventType,
     model: Model,
-    parts: Mapping[str, list[pl.LazyFrame]],
+    parts: Mapping[str, list[pl.DataFrame]],
     only: Collection[str] | None,
 ) -> None:
-    def wanted(reference: AccountReference) -> bool:
-        return only is None or reference.account_type in only
-
-    sides = [side for move in event_type.moves for side in (move.source, move.destination)]
-    references = {side.values for side in sides if wanted(side)}
-    key_columns = {values: f"key_{number}" for number, values in enumerate(references)}
-    keyed = events.lazy().with_columns(
-        account_key_expression(values).alias(name) for values, name in key_columns.items()
-    )
+    keys: dict[tuple[PropertyValue, ...], pl.Series] = {}
     for move_index, move in enumerate(event_type.moves):
-        value = pl.col(columns.amount_column(move.amount))
-        for side, (reference, amount) in enumerate(((move.source, -value), (move.destination, value))):
-            if not wanted(reference):
+        for side, reference in enumerate((move.source, move.destination)):
+            if only is not None and reference.account_type not in only:
                 continue
-            entries = keyed.filter(value != 0).select(
-                account_type=pl.lit(reference.account_type),
-                account=key_columns[reference.values],
-                currency=columns.currency_column(move.amount),
-                sequence="sequence",
-                entry_index=pl.lit(2 * move_index + side, pl.Int16),
-                effective_at="effective_at",
-                recorded_at="recorded_at",
-                amount=amount,
+            if reference.values not in keys:
+                keys[reference.values] = _account_keys(events, reference.values)
+            value = events[columns.amount_column(move.amount)]
+            entries = pl.DataFrame(
+                [
+                    repeated("account_type", reference.account_type, pl.String(), events.height),
+                    keys[reference.values],
+                    events[columns.currency_column(move.amount)].alias("currency"),
+                    events["sequence"],
+                    repeated("entry_index", 2 * move_index + side, pl.Int16(), events.height),
+                    events["effective_at"],
+                    events["recorded_at"],
+                    (value if side else value * -1).alias("amount"),
+                ]
             )
-            parts[model.account_types[reference.account_type].kind].append(entries)
+            moves = value != 0
+            kind = model.account_types[reference.account_type].kind
+            parts[kind].append(entries if moves.all(ignore_nulls=False) else entries.filter(moves))
+
+
+def _account_keys(events: pl.DataFrame, values: Sequence[PropertyValue]) -> pl.Series:
+    if all(item.source == "constant" for item in values):
+        return repeated("account", SEPARATOR.join(item.value for item in values), pl.String(), events.height)
+    if len(values) == 1:
+        return events[columns.property_column(values[0].value)].alias("account")
+    return selected(events, account_key_expression(values).alias("account")).to_series()
 
 
 def account_key_expression(values: Sequence[PropertyValue]) -> pl.Expr:

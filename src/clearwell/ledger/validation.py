@@ -18,6 +18,7 @@ from clearwell.ledger.doubts import ID_BYTES, LARGEST_AMOUNT, PROPERTY_BYTES, do
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns, instants, times
 from clearwell.values.currencies import Currencies
+from clearwell.values.frames import looked_up, nulls
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 _FOUND_CHARACTERS = 200
@@ -155,26 +156,42 @@ def _with_all_columns(records: pl.DataFrame, rules: Rules) -> pl.DataFrame:
         columns.OTHER_PROPERTIES,
         *([columns.RECORDED_AT] if rules.imports else []),
     ]
-    missing = [pl.lit(None, dtype=pl.String).alias(name) for name in wanted if name not in records.columns]
-    return records.with_columns(missing).select("position", *wanted)
+    given = set(records.columns)
+    return pl.DataFrame(
+        [
+            records[name] if name in given else nulls(name, pl.String(), records.height)
+            for name in dict.fromkeys(("position", *wanted))
+        ]
+    )
 
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with every column in its event's type; what cannot be converted is null."""
-    changed: list[pl.Series | pl.Expr] = []
-    for name in frame.columns:
-        column = frame[name]
+    typed: list[pl.Series] = []
+    for column in frame.iter_columns():
+        name = column.name
         if name in ("effective_at", "occurred_at", columns.RECORDED_AT):
-            changed.append(times.to_instants(column))
+            typed.append(times.to_instants(column))
         elif name.startswith(columns.AMOUNT_PREFIX):
-            changed.append(_whole_numbers(column))
+            typed.append(_whole_numbers(column))
         elif name.startswith(columns.CURRENCY_PREFIX):
-            value = pl.col(columns.AMOUNT_PREFIX + name.removeprefix(columns.CURRENCY_PREFIX))
-            own = pl.coalesce(pl.col(name).cast(pl.String), pl.col("currency").cast(pl.String))
-            changed.append(pl.when(value.is_not_null()).then(own).alias(name))
-        elif name not in ("position", "currency") and column.dtype != pl.String:
-            changed.append(_as_text(column))
-    return frame.with_columns(changed)
+            amount = frame[columns.AMOUNT_PREFIX + name.removeprefix(columns.CURRENCY_PREFIX)]
+            typed.append(_currencies(column, amount, frame["currency"]))
+        elif name in ("position", "currency") or column.dtype == pl.String:
+            typed.append(column)
+        else:
+            typed.append(_as_text(column))
+    return pl.DataFrame(typed)
+
+
+def _currencies(own: pl.Series, amounts: pl.Series, common: pl.Series) -> pl.Series:
+    """The currency of each amount: its own, or else the one for the whole event; null where there is no amount."""
+    found = own.cast(pl.String)
+    if found.null_count():
+        found = found.zip_with(found.is_not_null(), common.cast(pl.String))
+    if amounts.null_count():
+        found = found.zip_with(amounts.is_not_null(), nulls(own.name, pl.String(), len(found)))
+    return found
 
 
 def _whole_numbers(column: pl.Series) -> pl.Series:
@@ -339,9 +356,7 @@ def _check_currencies(event_type: EventType, part: pl.DataFrame, rules: Rules, v
 
 def _misread(frame: pl.DataFrame, typed: pl.DataFrame, model: Model) -> pl.Series:
     """The rows with an amount that is no number, or another producer than the model's: they equal no event."""
-    producers = {name: event.producer for name, event in model.event_types.items()}
-    declared = typed["type"].replace_strict(producers, default=None, return_dtype=pl.String)
-    misread = (frame["producer"].cast(pl.String) != declared).fill_null(value=False)
+    misread = (frame["producer"].cast(pl.String) != _producers(typed["type"], model)).fill_null(value=False)
     for name in (name for name in frame.columns if name.startswith(columns.AMOUNT_PREFIX)):
         misread |= frame[name].is_not_null() & typed[name].is_null()
     return misread
@@ -353,15 +368,18 @@ def _as_text(column: pl.Series) -> pl.Series:
 
 def _finished(events: pl.DataFrame, model: Model) -> pl.DataFrame:
     """Put the producer of the model in, and leave out what only input has and columns that hold nothing."""
-    producers = {name: event.producer for name, event in model.event_types.items()}
-    producer = pl.col("type").replace_strict(producers, default=None, return_dtype=pl.String).alias("producer")
-    frame = events.with_columns(producer).drop("currency")
-    empty = [
-        column.name
-        for column in frame
-        if column.name not in ("position", *columns.ENVELOPE) and column.null_count() == len(column)
+    always = {"position", *columns.ENVELOPE}
+    kept = [
+        _producers(events["type"], model) if column.name == "producer" else column
+        for column in events.iter_columns()
+        if column.name in always or (column.name != "currency" and column.null_count() < len(column))
     ]
-    return frame.drop(empty)
+    return pl.DataFrame(kept)
+
+
+def _producers(types: pl.Series, model: Model) -> pl.Series:
+    """The producer that the model has for each event type."""
+    return looked_up("producer", types, {name: event.producer for name, event in model.event_types.items()})
 
 
 def _examples(names: Mapping[str, str]) -> str:

@@ -71,8 +71,11 @@ class Layout:
 
     def table(self, events: pl.DataFrame) -> pa.Table:
         """The events as they are stored."""
-        frame = events.with_columns(pl.col(name).cast(_MILLISECONDS) for name in sorted(self.in_milliseconds))
-        return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        columns = [
+            column.cast(_MILLISECONDS) if column.name in self.in_milliseconds else column
+            for column in events.iter_columns()
+        ]
+        return pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
 
     def writer(self, sink: _Hashing, schema: pa.Schema) -> parquet.ParquetWriter:
         """What writes tables of this layout to `sink`."""
@@ -92,7 +95,7 @@ class Layout:
 
 def in_whole_milliseconds(instants: pl.Series) -> bool:
     """Whether none of the instants has microseconds."""
-    return not (instants.to_physical() % 1_000 != 0).any()
+    return not (instants.drop_nulls().to_physical().to_numpy() % 1_000).any()
 
 
 def write_segment(folder: Path, stem: str, events: pl.DataFrame, timed: Timed = untimed) -> SegmentFile:
@@ -184,7 +187,8 @@ class _Hashing(io.RawIOBase):
 
 def _repeats(column: pl.Series) -> bool:
     """Whether values of the column come again, by a sample of it."""
-    sample = column.head(_SAMPLE_EVENTS) if column.dtype.is_temporal() else column.drop_nulls().head(_SAMPLE_EVENTS)
+    is_whole = column.dtype.is_temporal() or not column.null_count()
+    sample = column.head(_SAMPLE_EVENTS) if is_whole else column.drop_nulls().head(_SAMPLE_EVENTS)
     most = _MOSTLY_DIFFERENT * len(sample) if column.dtype == pl.String else 1
     return sample.n_unique() <= most
 

@@ -71,7 +71,6 @@ def running(workspace: Workspace, options: ServiceOptions) -> Iterator[Service]:
 
     Raises StorageError when another process writes to the log, DataError when the model or the log has problems.
     """
-    workspace.catalog.hold()
     metrics = Metrics()
     with keeping(workspace) as keeper:
         publisher = Publisher(workspace, options.limits, metrics)

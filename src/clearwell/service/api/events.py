@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from types import SimpleNamespace
 from typing import Annotated
@@ -20,6 +19,7 @@ from clearwell.service.api.bodies import as_lines, body_of, unpacked
 from clearwell.service.api.problems import ProblemAnswer, problem
 from clearwell.service.api.schemas import responses
 from clearwell.service.api.security import Publishing, principal_of
+from clearwell.service.awaiting import awaited
 from clearwell.service.running import Service
 
 router = APIRouter(tags=["events"])
@@ -127,7 +127,7 @@ async def _published(request: Request, principal: Principal, key: str, *, atomic
         event_types=principal.event_types,
         request_key=key,
     )
-    outcome = await asyncio.wrap_future(service.publisher.publish(publication))
+    outcome = await awaited(service.publisher.publish(publication))
     content = {name: getattr(outcome, name) for name in PublishAnswer.model_fields}
     content["refused"] = [item.__dict__ for item in outcome.refused]
     headers = {"Idempotency-Replayed": "true"} if outcome.repeated else {}
