@@ -139,18 +139,21 @@ class Reading:
         self._ndjson = NdjsonReader(model, options)
 
     def batch(self, publications: Sequence[Publication]) -> Grouped:
-        """The records of publications, as one batch.
+        """The records of publications, which are all of one form, as one batch.
 
         Raises DataError, and AccessError for an event type that a publisher may not publish.
         """
         if publications[0].form == "arrow":
-            found = self._arrow(publications[0])
-            starts = np.zeros(1, dtype=np.int64)
+            streams = [self._arrow(item) for item in publications]
+            counts = [sum(len(batch.lines) for batch in stream) for stream in streams]
+            found = [batch for stream in streams for batch in stream]
         else:
             bodies = [_ended(item.body) for item in publications]
             counts = [body.count(b"\n") for body in bodies]
-            starts = np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64)
             found = list(self._ndjson.read(io.BytesIO(b"".join(bodies)), "requests"))
+        if 0 in counts:
+            raise DataError("request_empty", "expected at least one record, found none")
+        starts = np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64)
         whole = _joined(found)
         grouped = Grouped(
             **{**whole.__dict__, "starts": starts, "sources": tuple(item.source for item in publications)}

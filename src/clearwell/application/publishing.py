@@ -59,7 +59,11 @@ class _Waiting:
     @property
     def is_alone(self) -> bool:
         """Whether it has to be a batch of its own."""
-        return self.publication.whole or self.publication.form != "ndjson"
+        return self.publication.whole
+
+    def may_join(self, group: Sequence[_Waiting]) -> bool:
+        """Whether it can be in one batch with these."""
+        return not self.is_alone and self.publication.form == group[0].publication.form
 
 
 @dataclass(frozen=True)
@@ -292,7 +296,7 @@ class Publisher:
             while self._waiting:
                 first = self._waiting[0]
                 size += len(first.publication.body)
-                if group and (first.is_alone or size > self._limits.batch_bytes):
+                if group and (size > self._limits.batch_bytes or not first.may_join(group)):
                     break
                 group.append(self._waiting.popleft())
                 self._waiting_bytes -= len(first.publication.body)
