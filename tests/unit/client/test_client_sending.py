@@ -293,6 +293,27 @@ def test_a_closed_client_takes_nothing(made: Scenario) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_sender_ends_in_whichever_turn_of_the_loop(turns: int) -> None:
+    """Closing ends a sender that was woken just before, also one that had a time to wake up by."""
+
+    async def scenario() -> None:
+        client = AsyncClient("http://service", "cw_key", options=ClientOptions(linger_seconds=1e9))
+        await client.send(event(1))
+        while client._added.is_set():  # Until it waits.
+            await asyncio.sleep(0)
+        client._added.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        client._sending.waiting.settled = 1  # Nothing is to be flushed: it is closed in this turn.
+        closing = asyncio.create_task(client.close())
+        closed, _ = await asyncio.wait([closing], timeout=10)
+        closing.cancel()
+        assert closed
+
+    run(scenario())
+
+
 def test_both_publish(made: Scenario) -> None:
     """`publish` of either kind makes requests again, and tells what was refused."""
 
