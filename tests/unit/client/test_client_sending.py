@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,29 @@ def test_an_event_goes_when_it_has_lingered(made: Scenario) -> None:
         client = made(FaultyService(), Moments(), lambda _item: arrived.set(), linger_seconds=0.0)
         await client.send(event(1, type="bad"))
         assert await asyncio.to_thread(arrived.wait, 30)
+        await client.close()
+
+    run(scenario())
+
+
+class Passing(Moments):
+    """Moments that pass by themselves."""
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+
+def test_an_event_goes_after_a_time_in_which_nothing_waited(made: Scenario) -> None:
+    """Whoever sends now and then need not flush: each event goes when it has lingered, and waits for no other."""
+
+    async def scenario() -> None:
+        arrived = threading.Event()
+        client = made(FaultyService(), Passing(), lambda _item: arrived.set(), linger_seconds=0.01)
+        for number in range(3):
+            await client.send(event(number, type="bad"))
+            assert await asyncio.to_thread(arrived.wait, 10), number
+            await client.flush()
+            arrived.clear()
         await client.close()
 
     run(scenario())
