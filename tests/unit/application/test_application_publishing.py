@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from clearwell.application import modelling, quarantining, questions
+from clearwell.application import modelling, publishing, quarantining, questions
 from clearwell.application.cutting import CutRequest
 from clearwell.application.keeping import Keeper, keeping
-from clearwell.application.publications import MOST_TOLD, Outcome, Publication
+from clearwell.application.publications import MOST_TOLD, Outcome, Publication, Reading
 from clearwell.application.publishing import Limits, Publisher
 from clearwell.application.workspace import Workspace
 from clearwell.catalog import quarantine, requests
@@ -236,6 +236,21 @@ def test_the_disk_refuses(publisher: Publisher, creation: Record, monkeypatch: p
             threading.Event().wait(0.05)
     else:
         raise AssertionError("publishing did not go on")
+
+
+def test_it_is_open_when_all_is_read(opened: tuple[Workspace, Keeper], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has started it waits for nothing that the catalog has still to say."""
+    publisher = Publisher(opened[0])
+    was_open: list[bool] = []
+
+    def reading(*arguments: Any) -> Reading:
+        was_open.append(publisher._is_open)
+        return Reading(*arguments)
+
+    monkeypatch.setattr(publishing, "Reading", reading)
+    publisher.start()
+    publisher.stop()
+    assert was_open == [False]
 
 
 def test_acts_between(publisher: Publisher, opened: tuple[Workspace, Keeper], ledger: Ledger, creation: Record) -> None:
