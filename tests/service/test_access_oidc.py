@@ -272,6 +272,32 @@ def test_who_is_not_known_is_added_only_by_the_mapping(asked: Asked, provider: P
     assert "person.add" not in {item.act for item in told if item.who != "identity provider"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["\u212aate@example.com", "\uff4bate@example.com", "k\u0430te@example.com"],
+    ids=["kelvin", "wide", "cyrillic"],
+)
+def test_a_name_that_only_looks_like_another_s_is_none(asked: Asked, provider: Provider, name: str) -> None:
+    """Letters that look like a person's, or become them when written small, sign nobody in, and add nobody."""
+    workspace = asked.service.workspace
+    people.add_person(workspace, "kate@example.com", "administrator")
+    provider.claims = {"email": name, "groups": ["money"]}
+    client = begin(asked, provider)
+    refused = finish(client, provider)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "identity_wrong"), refused.text
+    assert client.get("/v1/session").status_code == 401
+    assert {item.name for item in people.people(workspace)} == {"alice@example.com", "kate@example.com"}
+
+
+def test_a_name_is_the_same_in_large_letters(asked: Asked, provider: Provider) -> None:
+    """They are the person who is known, with their role, and no second one."""
+    provider.claims = {"email": "ALICE@Example.com", "groups": ["money"]}
+    client = begin(asked, provider)
+    assert finish(client, provider).status_code == 200
+    who = client.get("/v1/session").json()
+    assert (who["name"], who["role"]) == ("alice@example.com", "approver")
+
+
 def test_a_known_person_keeps_their_role(asked: Asked, provider: Provider) -> None:
     """The mapping is for who is added; an administrator's decision is not undone by it."""
     provider.claims = {"groups": ["money"]}

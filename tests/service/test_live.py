@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from served import Running
 
 from clearwell.service import feeds
@@ -107,6 +108,28 @@ def test_many_share_one_computation(open_service: Running, creation: MakeEvent) 
             assert next(second, None) is None
         refused = httpx.get(f"{address}/v1/live", headers={"Authorization": f"Bearer {open_service.key}"})
         assert refused.status_code == 503
+
+
+def test_nobody_takes_the_room_of_others(
+    open_service: Running, creation: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who listens as often as one may is told to wait, by any stream; others listen on, and more of them."""
+    monkeypatch.setattr(feeds, "MOST_OF_ONE", 2)
+    open_service.publish(creation())
+    key, another = open_service.key_of("reader"), open_service.key_of("reader")
+    with (
+        open_service.listening() as address,
+        _listening(address, "/v1/live", key) as first,
+        _listening(address, "/v1/live?figures=scores", key) as second,
+    ):
+        assert [next(first)[0], next(second)[0]] == ["snapshot", "snapshot"]
+        refused = httpx.get(f"{address}/v1/live", headers={"Authorization": f"Bearer {key}"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_listeners")
+        assert int(refused.headers["Retry-After"]) >= 1
+        with _listening(address, "/v1/live", another) as third:
+            assert next(third)[0] == "snapshot"
+            open_service.publish(creation(id="evt_2"))
+            assert next(first)[0] == "changed"
 
 
 def test_who_is_too_slow_is_let_go() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
@@ -350,6 +351,19 @@ def test_bodies_together_are_bounded(ledger: Ledger) -> None:
         status, _headers, body = asyncio.run(asked(create_app(found), secret, [b"12345", b"67890", b"1"]))
         assert (status, json.loads(body)["error"]["code"]) == (429, "too_much_held")
         assert found.held.bytes == 0
+
+
+def test_the_parts_of_a_packed_body_are_bounded(service: Any, creation: Make) -> None:
+    """A gzip body of as many members as may be is taken in; one of more is refused, and the answer says how many."""
+
+    def sent(members: int) -> Any:
+        body = gzip.compress(json.dumps(creation()).encode()) + (members - 1) * gzip.compress(b"")
+        return service.admin.post("/v1/events", content=body, headers={**NDJSON, "content-encoding": "gzip"})
+
+    assert sent(1_000).json()["accepted"] == 1
+    refused = sent(1_001)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "body_damaged")
+    assert "at most 1000 members" in refused.json()["error"]["message"]
 
 
 def test_a_body_that_still_comes_is_refused_at_the_stop(service: Any) -> None:

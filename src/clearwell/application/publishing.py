@@ -26,7 +26,6 @@ from clearwell.application.workspace import Workspace
 from clearwell.application.writing import writing
 from clearwell.catalog import requests
 from clearwell.errors import ClearwellError, OverloadError, StorageError, UsageError
-from clearwell.flows.model import Model
 from clearwell.ingest.door import Checked, Door, Taken
 from clearwell.values.times import stored_text
 
@@ -192,10 +191,11 @@ class Publisher:
                 with writing(self._workspace) as lease, following(self._workspace) as follower:
                     while self._may_work():
                         model, door = open_door(self._workspace, lease, timed=self._timed)
+                        reading = Reading(self._workspace, model, door)
                         with self._changed:
                             self._is_open, self._error = True, None
                             self._changed.notify_all()
-                        self._work(model, door, follower)
+                        self._work(reading, follower)
             except ClearwellError as error:
                 self._fail(error)
             except BaseException as error:
@@ -222,10 +222,9 @@ class Publisher:
         with self._changed:
             self._changed.wait_for(lambda: self._ended, _RETRY_SECONDS)
 
-    def _work(self, model: Model, door: Door, follower: Follower) -> None:
+    def _work(self, reading: Reading, follower: Follower) -> None:
         """Take publications in until the publisher is to pause or to end, or the log cannot be written."""
-        self._door = door
-        reading = Reading(self._workspace, model, door)
+        self._door = reading.door
         ready: Queue[_Ready | None] = Queue(maxsize=1)
         self._begun.set()
         failed = threading.Event()
@@ -236,7 +235,7 @@ class Publisher:
                 if len(group.batch.lines) >= _WORTH_READING_AHEAD:
                     self._begun.set()
                 try:
-                    self._take(group, door, follower)
+                    self._take(group, reading.door, follower)
                     self._begun.set()
                 except BaseException as error:
                     failed.set()

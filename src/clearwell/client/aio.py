@@ -171,7 +171,8 @@ class AsyncClient:
                 await self._sleep(step.seconds)
             else:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._added.wait(), step.seconds)
+                    async with asyncio.timeout(step.seconds):  # `wait_for` of Python 3.11 may lose the end that comes.
+                        await self._added.wait()
 
     async def _next(self, steps: Generator[_Step, Came, Any], came: Came) -> _Step:
         """The next step. With a spool it reads and writes files, so a thread makes it, and is waited for."""
@@ -187,7 +188,8 @@ class AsyncClient:
     async def _wait_for(self, is_so: Callable[[], bool], seconds: float | None) -> bool:
         async with self._settled:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._settled.wait_for(is_so), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._settled.wait_for(is_so)
         return is_so()
 
     async def _sleep(self, seconds: float) -> None:

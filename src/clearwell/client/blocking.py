@@ -199,8 +199,9 @@ class Client:
                 self._sending.error = step.error
                 self._pause(step.seconds)
             else:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._is_ending or self._sending.due_seconds() == 0.0, step.seconds)
+                with self._changed:  # What is added meanwhile is due at a time of its own.
+                    while not self._is_ending and (seconds := self._sending.due_seconds()) != 0.0:
+                        self._changed.wait(seconds)
         steps.close()
 
     def _pause(self, seconds: float) -> None:

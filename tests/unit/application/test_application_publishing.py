@@ -14,13 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from clearwell.application import modelling, quarantining, questions
+from clearwell.application import modelling, publishing, quarantining, questions
 from clearwell.application.cutting import CutRequest
 from clearwell.application.keeping import Keeper, keeping
-from clearwell.application.publications import MOST_TOLD, Outcome, Publication
+from clearwell.application.publications import MOST_TOLD, Outcome, Publication, Reading
 from clearwell.application.publishing import Limits, Publisher
 from clearwell.application.workspace import Workspace
-from clearwell.catalog import quarantine
+from clearwell.catalog import quarantine, requests
 from clearwell.errors import AccessError, DataError, OverloadError, StorageError, UsageError
 from clearwell.ingest.door import Door, Taken
 
@@ -238,6 +238,21 @@ def test_the_disk_refuses(publisher: Publisher, creation: Record, monkeypatch: p
         raise AssertionError("publishing did not go on")
 
 
+def test_it_is_open_when_all_is_read(opened: tuple[Workspace, Keeper], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has started it waits for nothing that the catalog has still to say."""
+    publisher = Publisher(opened[0])
+    was_open: list[bool] = []
+
+    def reading(*arguments: Any) -> Reading:
+        was_open.append(publisher._is_open)
+        return Reading(*arguments)
+
+    monkeypatch.setattr(publishing, "Reading", reading)
+    publisher.start()
+    publisher.stop()
+    assert was_open == [False]
+
+
 def test_acts_between(publisher: Publisher, opened: tuple[Workspace, Keeper], ledger: Ledger, creation: Record) -> None:
     """While it is paused, others use the lease: a changed model comes into force, and quarantine is sent again."""
     workspace = opened[0]
@@ -278,3 +293,36 @@ def test_what_leaves_nothing_to_do(publisher: Publisher, creation: Record) -> No
             publisher.publish(publication()).result(SECONDS)
         assert publisher.publish(keyed).result(SECONDS).repeated
         assert publisher.publish(publication(creation(id=f"n{number}"))).result(SECONDS).accepted == 1
+
+
+def test_a_catalog_that_cannot_be_read_for_once(
+    publisher: Publisher, creation: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for what it did not say is told; the same request sent again, and others, are taken in."""
+
+    def unread(*_arguments: Any) -> None:
+        raise StorageError("catalog_busy", "the catalog cannot be read just now")
+
+    keyed = publication(creation(), request_key="k")
+    with monkeypatch.context() as patch:
+        patch.setattr(requests, "answers", unread)
+        with publisher.paused():
+            waiting = [publisher.publish(item) for item in (keyed, publication(creation(id="beside")))]
+        for future in waiting:
+            with pytest.raises(StorageError) as refused:
+                future.result(SECONDS)
+            assert refused.value.code == "catalog_busy"
+    assert publisher.publish(keyed).result(SECONDS).accepted == 1
+    assert publisher.publish(publication(creation(id="later"))).result(SECONDS).accepted == 1
+
+
+def test_a_client_that_went_away(publisher: Publisher, opened: tuple[Workspace, Keeper], creation: Record) -> None:
+    """What it had sent is taken in all the same, and so is what others send after it."""
+    with publisher.paused():
+        gone = publisher.publish(publication(creation(), request_key="k"))
+        beside = publisher.publish(publication(creation(id="beside")))
+        gone.cancel()
+    assert beside.result(SECONDS).accepted == 1
+    assert publisher.publish(publication(creation(id="later"))).result(SECONDS).accepted == 1
+    assert opened[0].log().last_sequence == 3
+    assert gone.result(SECONDS).accepted == 1

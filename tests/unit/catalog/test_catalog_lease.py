@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clearwell.application import ingesting
 from clearwell.application import writing as application_writing
 from clearwell.application.writing import writing
 from clearwell.catalog.lease import LEASE, WriterLease
 from clearwell.errors import StorageError
+from clearwell.ingest.inputs import file_input
 
 if TYPE_CHECKING:
     from conftest import Ledger
@@ -95,6 +98,26 @@ def test_work_of_this_process_that_is_over_is_followed_at_once(ledger: Ledger, c
             ledger.ingest(creation(id="e2"))
     assert caught.value.code == "writer_busy"
     assert ledger.ingest(creation(id="e2")).accepted == 1
+
+
+def test_users_of_a_workspace_share_a_lease(ledger: Ledger, creation: Make) -> None:
+    """Whoever took it may go first: who is left commits under it, and others have it when the last one has gone."""
+    ledger.ingest(creation())
+    path = ledger.write(json.dumps(creation(id="left")).encode(), "left.ndjson")
+    with ledger.open() as workspace:
+        first, last = ExitStack(), ExitStack()
+        lease = first.enter_context(writing(workspace))
+        assert last.enter_context(writing(workspace)) is lease
+        first.close()
+        with last:
+            with pytest.raises(StorageError) as caught:
+                ledger.ingest(creation(id="e2"))
+            assert caught.value.code == "writer_busy"
+            assert ingesting.ingest(workspace, [file_input(str(path))]).accepted == 1
+            lease.renew()  # It is still the one that was taken first.
+        assert ledger.ingest(creation(id="e2")).accepted == 1
+        with writing(workspace) as anew:
+            assert anew.fencing_number > lease.fencing_number
 
 
 @pytest.mark.parametrize("holder", ["another-machine/1/0", "{here}/1/0", "nonsense"])

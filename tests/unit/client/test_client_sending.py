@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,29 @@ def test_an_event_goes_when_it_has_lingered(made: Scenario) -> None:
         client = made(FaultyService(), Moments(), lambda _item: arrived.set(), linger_seconds=0.0)
         await client.send(event(1, type="bad"))
         assert await asyncio.to_thread(arrived.wait, 30)
+        await client.close()
+
+    run(scenario())
+
+
+class Passing(Moments):
+    """Moments that pass by themselves."""
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+
+def test_an_event_goes_after_a_time_in_which_nothing_waited(made: Scenario) -> None:
+    """Whoever sends now and then need not flush: each event goes when it has lingered, and waits for no other."""
+
+    async def scenario() -> None:
+        arrived = threading.Event()
+        client = made(FaultyService(), Passing(), lambda _item: arrived.set(), linger_seconds=0.01)
+        for number in range(3):
+            await client.send(event(number, type="bad"))
+            assert await asyncio.to_thread(arrived.wait, 10), number
+            await client.flush()
+            arrived.clear()
         await client.close()
 
     run(scenario())
@@ -289,6 +313,27 @@ def test_a_closed_client_takes_nothing(made: Scenario) -> None:
             with pytest.raises(UsageError) as closed:
                 await act(event(1))
             assert closed.value.code == "client_closed"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_sender_ends_in_whichever_turn_of_the_loop(turns: int) -> None:
+    """Closing ends a sender that was woken just before, also one that had a time to wake up by."""
+
+    async def scenario() -> None:
+        client = AsyncClient("http://service", "cw_key", options=ClientOptions(linger_seconds=1e9))
+        await client.send(event(1))
+        while client._added.is_set():  # Until it waits.
+            await asyncio.sleep(0)
+        client._added.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        client._sending.waiting.settled = 1  # Nothing is to be flushed: it is closed in this turn.
+        closing = asyncio.create_task(client.close())
+        closed, _ = await asyncio.wait([closing], timeout=10)
+        closing.cancel()
+        assert closed
 
     run(scenario())
 

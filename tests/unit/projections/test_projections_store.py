@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,11 @@ import duckdb
 import pytest
 
 from clearwell.application import projecting
+from clearwell.application.ingesting import open_door
+from clearwell.application.writing import writing
 from clearwell.errors import DataError, StorageError
+from clearwell.ingest.door import PostedEvents
+from clearwell.ingest.inputs import ReadOptions, file_input, read
 from clearwell.ledger.posting import post
 from clearwell.projections.store import ProjectionStore
 
@@ -96,6 +101,33 @@ def test_a_rebuild_gives_the_same_tables(filled: Ledger) -> None:
     with filled.open() as workspace:
         assert projecting.catch_up(workspace, anew=True) == 3
     assert tables(filled) == before
+
+
+@pytest.mark.parametrize("given", [[0, 1, 2], [1, 2], [0, 2], [2]], ids=str)
+def test_batches_with_a_gap_are_followed_in_the_log(
+    ledger: Ledger, creation: Make, release: Make, given: list[int]
+) -> None:
+    """Where a batch before or between those given is missing, the tables are still those of a rebuild."""
+    records = [
+        creation(),
+        release(),
+        creation(id="evt_3", properties={"charge": "c3", "business": "b", "network": "v"}),
+    ]
+    with ledger.open() as workspace:
+        with writing(workspace) as lease:
+            model, door = open_door(workspace, lease)
+            options, batches = ReadOptions(10, 10_000, ledger.folder, {}), list[PostedEvents]()
+            for number, record in enumerate(records):
+                path = ledger.write(json.dumps(record).encode(), f"{number}.ndjson")
+                ((_, batch, _),) = read([file_input(str(path))], model, options)
+                batches += door.take(door.check(batch)).posted
+        with closing(projecting.opened_to_write(workspace)) as store:
+            projecting.project(workspace, store, [batches[place] for place in given])
+            assert store.applied_sequence == 3
+    found = tables(ledger)
+    with ledger.open() as workspace:
+        projecting.catch_up(workspace, anew=True)
+    assert tables(ledger) == found
 
 
 PLACES = ["UPDATE progress", "MERGE INTO reservoir_sums", "INSERT INTO single_entries", "MERGE INTO episode_hours"]
