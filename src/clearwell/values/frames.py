@@ -5,7 +5,7 @@ Polars hands the parts of a step to other threads. For a small frame that takes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 
 import polars as pl
@@ -28,9 +28,14 @@ def nulls(name: str, dtype: pl.DataType, count: int) -> pl.Series:
     return repeated(name, None, dtype, count)
 
 
-def repeated(name: str, value: object, dtype: pl.DataType, count: int) -> pl.Series:
+def repeated(name: str, value: Hashable, dtype: pl.DataType, count: int) -> pl.Series:
     """A column that has one value everywhere."""
-    return pl.Series(name, [value], dtype).new_from_index(0, count)
+    return _single(name, value, dtype).new_from_index(0, count)
+
+
+@lru_cache(maxsize=1_024)
+def _single(name: str, value: Hashable, dtype: pl.DataType) -> pl.Series:
+    return pl.Series(name, [value], dtype)
 
 
 def looked_up(name: str, texts: pl.Series, values: Mapping[str, str]) -> pl.Series:

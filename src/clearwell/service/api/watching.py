@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from opentelemetry import context, propagate, trace
@@ -23,6 +24,8 @@ from clearwell.service.running import Service
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROCESS, _NUMBERS = secrets.token_hex(4), count(1)
+"""Ids of requests, from a number: to ask the system for a random one gives up the interpreter each time."""
 _EVENTS = "/v1/events"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNKNOWN_PATH = "(unknown)"
@@ -78,7 +81,7 @@ class _Watched:
         self._service = service
         self._scope, self._receive, self._send = scope, receive, send
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        self.id = given if _REQUEST_ID_FORM.fullmatch(given) else secrets.token_hex(8)
+        self.id = given if _REQUEST_ID_FORM.fullmatch(given) else f"{_PROCESS}{next(_NUMBERS):08x}"
         scope.setdefault("state", {})["request_id"] = self.id
         self._began = time.monotonic()
         self.status = 0
