@@ -51,13 +51,10 @@ def query(workspace: Workspace, request: CutRequest, sql: str, *, seconds: float
     """
     tree = _require_select(sql)
     with books_at(workspace, request) as books, reading(books.log):
-        if workspace.projection_reading.is_shared:
-            _require_harmless(tree)  # It is locked already, and must stay as it is.
-            _make_views(books)
-        else:
-            books.store.spoil()
-            _make_views(books)
-            _lock(books, workspace)
+        if books.store.is_shared:
+            _require_harmless(tree)
+        _make_views(books)
+        books.store.confine(workspace.log_folder)
         connection = books.store.connection
         with _stopped_after(connection, seconds):
             with _refused(books, seconds):
@@ -323,14 +320,6 @@ _SEGMENT_COLUMNS = (
     "last_effective_at", "moved", "model_version", "file_name", "file_bytes", "file_sha256", "previous_hash", "hash",
     "format", "first_recorded_at", "imported",
 )  # fmt: skip
-
-
-def _lock(books: Evaluated, workspace: Workspace) -> None:
-    """Leave the query nothing to reach but the log's files and what is attached already."""
-    connection = books.store.connection
-    connection.execute(f"SET allowed_directories = [{quoted_text(str(workspace.log_folder))}]")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
 
 
 def _fetched(result: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:

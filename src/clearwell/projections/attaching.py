@@ -33,7 +33,7 @@ class Reading:
         self._lock = Lock()
         self._engine: duckdb.DuckDBPyConnection | None = None
         self._connections: set[duckdb.DuckDBPyConnection] = set()
-        self._is_spoiled = False
+        self._is_confined = False
         self._shared: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -73,9 +73,16 @@ class Reading:
             connection.execute(f"USE {ATTACHED}")
             return connection
 
-    def spoil(self) -> None:
-        """Let later readers have nothing of what is set, or made, for all connections from now on."""
-        self._is_spoiled = True
+    def has_own(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Whether the connection is one of readers alone, and no writer's."""
+        return connection in self._connections
+
+    def confine(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        """As `confine`, where that has not been done; ends when the last of the readers that are there now has gone."""
+        with self._lock:
+            if self.has_own(connection) and not self._is_confined:
+                self._is_confined = True
+                confine(connection, folder)
 
     def close(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Close a connection; the last one releases the file. Closing twice is nothing."""
@@ -106,7 +113,7 @@ class Reading:
         return f"ATTACH {quoted_text(str(self._path))} AS {ATTACHED} (READ_ONLY)"
 
     def _detach(self) -> None:
-        if self._engine is not None and not self._is_spoiled:
+        if self._engine is not None and not self._is_confined:
             try:
                 self._engine.execute(f"DETACH {ATTACHED}")
             except duckdb.Error:
@@ -117,7 +124,13 @@ class Reading:
     def _stop(self) -> None:
         if self._engine is not None:
             self._engine.close()
-        self._engine, self._is_spoiled = None, False
+        self._engine, self._is_confined = None, False
+
+
+def confine(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Leave the connections of this DuckDB nothing to reach but what is attached, and `folder`."""
+    connection.execute(f"SET allowed_directories = [{quoted_text(str(folder))}]")
+    connection.execute("SET enable_external_access = false; SET lock_configuration = true")
 
 
 _known: WeakValueDictionary[Path, Reading] = WeakValueDictionary()

@@ -32,7 +32,7 @@ from clearwell.ledger.fold import (
 from clearwell.ledger.posting import Posted
 from clearwell.ledger.sums import EVENT_EPOCH_EVENTS, EVENT_SUMS_KEY, EVENT_SUMS_SCHEMA
 from clearwell.ledger.views import quoted_text
-from clearwell.projections.attaching import ATTACHED, MEMORY, Reading
+from clearwell.projections.attaching import ATTACHED, MEMORY, Reading, confine
 from clearwell.values.deferred import Deferred
 from clearwell.values.times import INSTANT
 
@@ -311,10 +311,15 @@ class ProjectionStore:
         finally:
             self._release()
 
-    def spoil(self) -> None:
-        """Let no later reader have what is set, or made, for all connections from now on."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether this is a reader of a file that a writer of the same process has, and shares."""
+        return self._reading is not None and not self._reading.has_own(self.connection)
+
+    def confine(self, folder: Path) -> None:
+        """Leave what is asked from now on nothing to reach but this file, and `folder`: it may be somebody's query."""
         if self._reading:
-            self._reading.spoil()
+            self._reading.confine(self.connection, folder)
 
     def _attached(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own, whose database is the file, to write to it.
@@ -335,8 +340,7 @@ class ProjectionStore:
 
     def _share(self, folder: Path) -> None:
         """Give readers connections, none of which reaches more than they need."""
-        self.connection.execute(f"SET allowed_directories = [{quoted_text(str(folder))}]")
-        self.connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        confine(self.connection, folder)
         assert self._sharing is not None
         self._sharing.share(self.connection.cursor())
 

@@ -48,10 +48,10 @@ def test_nothing_temporary_is_left(path: Path) -> None:
     """What one reader makes, or sets for all, the next does not meet."""
     _reading = Reading.of(path)
     with closing(ProjectionStore(path, read_only=True)) as store:
-        store.spoil()
         store.connection.execute("CREATE TEMP VIEW mine AS SELECT 1")
-        store.connection.execute("SET enable_external_access = false")
-        store.connection.execute("SET lock_configuration = true")
+        store.confine(path.parent)
+        store.confine(path.parent)  # As another query at the same time does.
+        assert store.connection.execute("SELECT current_setting('lock_configuration')").fetchone() == (True,)
     with closing(ProjectionStore(path, read_only=True)) as store:
         with pytest.raises(duckdb.CatalogException):
             store.connection.execute("SELECT * FROM mine")
