@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from clearwell.application import ingesting, verifying
+from clearwell.application import ingesting, keeping, projecting, verifying
 from clearwell.application.jobs import FIRST_RETRY, LAST_RETRY, Job, Jobs, Report, next_run, retry_after
 from clearwell.application.publications import Outcome, Publication
 from clearwell.application.standing_jobs import ANSWERS_KEPT, StandingJobs
@@ -293,6 +293,29 @@ def test_compaction_while_events_are_published(service: Any, creation: Make) -> 
     assert sorted(path.name for path in workspace.log_folder.iterdir()) == sorted(file.name for file in log.files)
     assert verifying.verify(workspace).faults == ()
     assert publish(running, lines(creation, "first", "x59")).duplicates == 2
+
+
+def test_verify_waits_for_projections_that_are_behind(
+    service: Any, creation: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the service has not projected yet is no fault; where it never comes, the error says so."""
+    running: Service = service.service
+    held, project = threading.Event(), keeping.project
+
+    def later(*given: Any) -> None:
+        assert held.wait(60)
+        project(*given)
+
+    monkeypatch.setattr(keeping, "project", later)
+    publish(running, lines(creation, "a", "b"))
+    monkeypatch.setattr(projecting, "WAIT_SECONDS", 0.0)
+    with pytest.raises(StorageError) as behind:
+        verifying.verify(running.workspace)
+    assert behind.value.code == "projections_behind"
+    monkeypatch.setattr(projecting, "WAIT_SECONDS", 60.0)
+    threading.Timer(0.2, held.set).start()
+    assert verifying.verify(running.workspace).faults == ()
+    assert running.keeper.applied_sequence == 2
 
 
 def test_what_a_compaction_is_writing_is_not_cleared_away(service: Any) -> None:

@@ -62,6 +62,25 @@ def projections(workspace: Workspace) -> Iterator[Projected]:
         yield Projected(store, workspace.log().upto(store.applied_sequence))
 
 
+@contextmanager
+def projections_from(workspace: Workspace, sequence: int) -> Iterator[Projected]:
+    """As `projections`, of the log up to `sequence` at least: a service that keeps them may be a moment behind.
+
+    Raises StorageError (`projections_behind`) when they do not come so far.
+    """
+    give_up_at = time.monotonic() + WAIT_SECONDS
+    while True:
+        with projections(workspace) as projected:
+            reached = projected.store.applied_sequence
+            if reached >= sequence:
+                yield projected
+                return
+        if time.monotonic() >= give_up_at:
+            message = f"the service has projected the log up to {reached}, and not up to {sequence}: try again"
+            raise StorageError("projections_behind", message)
+        time.sleep(_PAUSE_SECONDS)
+
+
 def require_whole_log(workspace: Workspace) -> None:
     """Raise DataError when the log has lost events that were projected, so that nothing is written over them."""
     with closing(_opened(workspace, read_only=True)) as store:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from clearwell.application.faults import Fault
-from clearwell.application.projecting import projections
+from clearwell.application.projecting import projections_from
 from clearwell.application.sealing import read_sealed
 from clearwell.application.verifying_seals import KeptCheckpoint, SealedTree
 from clearwell.application.workspace import KnownModels, Workspace, require_ledger
@@ -305,7 +305,7 @@ def _repeated_identities(log: LogReader, hashes: npt.NDArray[np.uint64]) -> Iter
 def _projection_faults(workspace: Workspace, fresh: ProjectionStore) -> Iterator[Fault]:
     """Rows of the stored projections that a fresh fold does not give, and the other way round."""
     try:
-        with projections(workspace) as projected:
+        with projections_from(workspace, fresh.applied_sequence) as projected:
             follow(fresh, projected.log, workspace.known_models())  # What was committed while we looked.
             yield from _differing_rows(projected.store.connection, fresh)
     except DataError as error:
