@@ -134,7 +134,7 @@ def test_a_damaged_index_is_not_believed(ledger: Ledger) -> None:
     content = path.read_bytes()
     damaged = [content[:size] for size in (0, 10, 20, 100, len(content) // 2, len(content) - 1)]
     damaged += [b"\xff" * len(content), content[:18] + b"\xff" * 4 + content[22:], content[:-4096] + bytes(4096)]
-    damaged += [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(0, len(content), 971)]
+    damaged += [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(0, len(content), 1_999)]
     for other in damaged:
         path.write_bytes(other)
         assert traces(ledger) == expected
