@@ -46,7 +46,7 @@ SIGKILL ends a process, not the machine: that a file which was synced survives a
 system.
 
 The disk is filled in a memory file system of its own, for which one must be allowed to mount. Memory is measured as the
-largest resident size of a process of its own.
+largest resident size of a process of its own. `make faults` also fills the disk to more points and damages more tables.
 
 What is not covered: hardware that lies about syncing, a catalog changed by hand with all its hashes made anew (see
 [the chain](architecture.md#what-is-derived-and-how-that-is-proved)), and Parquet or Arrow files whose tiny pages stand
