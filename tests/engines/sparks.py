@@ -20,6 +20,9 @@ from clearwell.engines.java import java_found
 _LOOPBACK = "127.0.0.1"
 _READY_WITHIN_SECONDS = 300
 
+JAVA_OPTIONS = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+"""For the environment of every Java: each statement runs once, and what compiles it thoroughly costs more than it."""
+
 
 def require_spark() -> None:
     """Skip, aloud, where PySpark or Java are missing."""

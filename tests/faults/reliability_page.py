@@ -36,7 +36,7 @@ Repeating the command completes the work.
 
 | to run | what it does |
 | --- | --- |
-| `make test` | every test, with 200 rounds of kill -9, and 30 of a service under load |
+| `make test` | every test, with 100 rounds of kill -9, and 30 of a service under load |
 | `make faults ROUNDS=5000` | this suite, with as many rounds of kill -9, and 300 of a service; writes this page |
 | `make fuzz SECONDS=600` | coverage-guided fuzzing of the parsers, so long for each |
 
@@ -46,7 +46,7 @@ SIGKILL ends a process, not the machine: that a file which was synced survives a
 system.
 
 The disk is filled in a memory file system of its own, for which one must be allowed to mount. Memory is measured as the
-largest resident size of a process of its own.
+largest resident size of a process of its own. `make faults` also fills the disk to more points and damages more tables.
 
 What is not covered: hardware that lies about syncing, a catalog changed by hand with all its hashes made anew (see
 [the chain](architecture.md#what-is-derived-and-how-that-is-proved)), and Parquet or Arrow files whose tiny pages stand

@@ -8,6 +8,7 @@ import decimal
 import gzip
 import io
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,10 @@ def test_a_strange_column(ledger: Ledger, command: Command, tally: Tally, kind: 
         assert list(ledger.verify().faults) == []
 
 
+DAMAGED = 120 if "FAULT_ROUNDS" in os.environ else 60
+"""So many files of each kind; `make faults` makes more."""
+
+
 @pytest.mark.fault("A Parquet or Arrow file, cut off, with flipped bytes, or wholly made up")
 @pytest.mark.parametrize("ending", ["arrow", "arrows", "parquet", "arrow.gz"])
 def test_a_damaged_table(ledger: Ledger, command: Command, tally: Tally, ending: str) -> None:
@@ -177,7 +182,7 @@ def test_a_damaged_table(ledger: Ledger, command: Command, tally: Tally, ending:
     chance = random.Random(20_260_102)
     path = written(ledger, table(), f"sound.{ending.removesuffix('.gz')}")
     sound = path.read_bytes()
-    for number in range(120):
+    for number in range(DAMAGED):
         tally.rounds += 1
         damaged = bytearray(sound[: chance.randrange(len(sound))] if number % 3 == 0 else sound)
         for _ in range(chance.randrange(1, 6)):

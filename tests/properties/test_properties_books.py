@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @given(history=histories(), data=st.data())
-@examples(20)
+@examples(12)
 def test_every_figure_at_any_cut_is_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """Receipts, and every answer at cuts by effective time, sequence and recorded time, agree with plain loops."""
     both = tell(new_ledger, history)

@@ -61,7 +61,7 @@ def sides(draw: st.DrawFn) -> tuple[list[Event], list[Record]]:
     most_named=st.sampled_from([2, 50_000]),
     day=st.none() | st.integers(0, 3),
 )
-@examples(40)
+@examples(25)
 def test_what_is_planted_is_found(
     new_ledger: NewLedger,
     creation: Callable[..., dict[str, Any]],

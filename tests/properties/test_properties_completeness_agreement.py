@@ -25,7 +25,7 @@ _HUGE = 2**60
 
 
 @given(history=histories(), data=st.data())
-@examples(25)
+@examples(15)
 def test_completeness_is_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """At any cut and of any period: the ids of each kind and their money, also where records have no amounts."""
     both = tell(new_ledger, history)

@@ -27,7 +27,7 @@ KINDS: tuple[periods.PeriodKind, ...] = ("all", "month", "week", "day", "hour")
 
 
 @given(history=histories(), data=st.data())
-@examples(12)
+@examples(9)
 def test_every_figure_of_quality_is_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """At cuts on both clocks, and for periods of every kind, also around the moments when something happened."""
     both = tell(new_ledger, history)
@@ -38,7 +38,7 @@ def test_every_figure_of_quality_is_the_auditor_s(new_ledger: NewLedger, history
 
 
 @given(history=histories(), data=st.data())
-@examples(12)
+@examples(9)
 def test_scores_from_sums_are_those_of_the_log(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """Sums that are kept give the scores that the whole log gives, at any cut, of a period and the one before."""
     both = tell(new_ledger, history)
@@ -78,7 +78,7 @@ def test_a_kept_score_can_be_computed_again(new_ledger: NewLedger, history: Hist
 
 
 @given(history=histories(), data=st.data())
-@examples(12)
+@examples(9)
 def test_what_is_explained_is_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """With any part of the findings attributed, at any cut and period: overdue, late, and missing of a producer."""
     both = tell(new_ledger, history)
@@ -175,7 +175,7 @@ def _told(kind: str, at: datetime, own: Mapping[str, str]) -> dict[str, Any]:
 
 
 @given(history=learning_histories(), data=st.data())
-@examples(8)
+@examples(6)
 def test_accepted_windows_are_the_auditor_s(new_ledger: NewLedger, history: History, data: st.DataObject) -> None:
     """What a learned window makes due: as known just before one was accepted, at that instant, and now."""
     both = tell(new_ledger, history)

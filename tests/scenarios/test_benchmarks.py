@@ -15,6 +15,9 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
+pytestmark = pytest.mark.xdist_group("benchmarks")
+"""One process makes the report, and the records of a world, for all."""
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 UNTIL = datetime(2026, 3, 1, tzinfo=UTC)
 RECORDS = 600_000

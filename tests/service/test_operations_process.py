@@ -22,7 +22,7 @@ import pytest
 from clearwell.service import connections
 
 if TYPE_CHECKING:
-    from conftest import Ledger
+    from conftest import Ledger, NewLedger
 
 Make = Callable[..., dict[str, Any]]
 COMMAND = [sys.executable, "-m", "clearwell"]
@@ -96,7 +96,14 @@ def process(ledger: Ledger) -> Iterator[Process]:
         yield found
 
 
-def run(ledger: Ledger, *arguments: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def standing(new_ledger: NewLedger) -> Iterator[Process]:
+    """A service for tests that leave it as it is."""
+    with serving(new_ledger()) as found:
+        yield found
+
+
+def run(ledger: Ledger | Process, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *arguments, "--project", str(ledger.folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
@@ -160,7 +167,6 @@ def test_commands_ask_while_a_service_is_under_load(
             ("quality", "--json"),
             ("trace", "charge=t0_1_0", "--json"),
             ("verify",),
-            ("status", "--json"),
         ):
             done = run(ledger, *arguments)
             assert done.returncode == 0, (arguments, done.stderr)
@@ -240,19 +246,19 @@ def test_a_service_that_was_killed_leaves_no_wrong_address(process: Process, led
     assert run(ledger, "ingest", str(events)).returncode == 0
 
 
-def test_a_second_service_is_refused(process: Process, ledger: Ledger) -> None:
+def test_a_second_service_is_refused(standing: Process) -> None:
     """Two services of one project would be two writers: the second says who is the first."""
-    done = run(ledger, "serve", "--port", "0")
+    done = run(standing, "serve", "--port", "0")
     assert done.returncode == 3
     assert "writer_busy" in done.stderr
-    assert process.popen.poll() is None
-    assert process.announced["pid"] == process.popen.pid
+    assert standing.popen.poll() is None
+    assert standing.announced["pid"] == standing.popen.pid
 
 
-def test_an_address_that_cannot_be_listened_at(process: Process, new_ledger: Any) -> None:
+def test_an_address_that_cannot_be_listened_at(standing: Process, new_ledger: NewLedger) -> None:
     """A port that is taken is told as such, with exit code 3, and nothing is left behind."""
     other = new_ledger()
-    done = run(other, "serve", "--port", str(process.announced["port"]))
+    done = run(other, "serve", "--port", str(standing.announced["port"]))
     assert (done.returncode, "address_unusable" in done.stderr) == (3, True)
     assert not (other.data / "service.json").exists()
 
@@ -264,9 +270,9 @@ def test_an_address_that_cannot_be_listened_at(process: Process, new_ledger: Any
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 0123456789\r\n" * 5_000 + b"\r\n",
     ],
 )
-def test_headers_are_bounded(process: Process, head: bytes) -> None:
+def test_headers_are_bounded(standing: Process, head: bytes) -> None:
     """One endless header, or any number of them, are answered with 400 and the connection closed."""
-    with socket.create_connection(("127.0.0.1", process.announced["port"]), PATIENCE_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", standing.announced["port"]), PATIENCE_SECONDS) as connection:
         answer = b""
         try:
             connection.sendall(head)
@@ -275,7 +281,7 @@ def test_headers_are_bounded(process: Process, head: bytes) -> None:
         except ConnectionError:
             pass
     assert answer.startswith(b"HTTP/1.1 400") or not answer
-    assert httpx.get(f"{process.address}/healthz").status_code == 200
+    assert httpx.get(f"{standing.address}/healthz").status_code == 200
 
 
 def test_certificates_make_it_https(ledger: Ledger, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def rules(flow: str, recorded_at: datetime = AT, limit: timedelta = timedelta(da
     records=st.lists(st.fixed_dictionaries(FIELDS), min_size=1, max_size=12),
     dropped=st.sets(st.sampled_from(sorted(FIELDS))),
 )
-@settings(max_examples=80, deadline=None, print_blob=True)
+@settings(max_examples=50, deadline=None, print_blob=True)
 def test_every_record_is_accepted_or_refused_once(
     design_flow: str, records: list[dict[str, Any]], dropped: set[str]
 ) -> None:

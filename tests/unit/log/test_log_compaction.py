@@ -23,19 +23,24 @@ if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
 
 Make = Callable[..., dict[str, Any]]
+Copied = Callable[[Callable[[], "Ledger"]], "Ledger"]
 
 
 @pytest.fixture
-def filled(new_ledger: NewLedger, creation: Make, release: Make) -> Ledger:
+def filled(copied: Copied, new_ledger: NewLedger, creation: Make, release: Make) -> Ledger:
     """Twelve charges, of which the even ones are released, in twelve segments."""
-    ledger = new_ledger(compaction_events=8)
-    for number in range(12):
-        own = {"charge": f"ch_{(number * 5) % 12}", "business": "acct_A"}
-        events = [creation(id=f"c{number}", properties={**own, "network": "visa"})]
-        events += [release(id=f"r{number}", properties=own)] * (number % 2 == 0)
-        ledger.ingest(*events)
-        ledger.clock.advance(seconds=1)
-    return ledger
+
+    def build() -> Ledger:
+        ledger = new_ledger(compaction_events=8)
+        for number in range(12):
+            own = {"charge": f"ch_{(number * 5) % 12}", "business": "acct_A"}
+            events = [creation(id=f"c{number}", properties={**own, "network": "visa"})]
+            events += [release(id=f"r{number}", properties=own)] * (number % 2 == 0)
+            ledger.ingest(*events)
+            ledger.clock.advance(seconds=1)
+        return ledger
+
+    return copied(build)
 
 
 def compact(ledger: Ledger) -> compacting.Compacted:

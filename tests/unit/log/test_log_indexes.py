@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from conftest import Ledger, NewLedger
 
 Make = Callable[..., dict[str, Any]]
+Copied = Callable[[Callable[[], "Ledger"]], "Ledger"]
 CHARGES = [f"ch_{number:02d}" for number in range(0, 24, 2)]
 
 
@@ -35,16 +36,22 @@ def filters_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ledger(new_ledger: NewLedger, creation: Make, release: Make, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+def ledger(
+    copied: Copied, new_ledger: NewLedger, creation: Make, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> Ledger:
     """Two compacted files with row groups of four events: charges of even numbers, created and released."""
     monkeypatch.setattr(compaction, "COMPACTED_ROW_GROUP_EVENTS", 4)
-    ledger = new_ledger(compaction_events=12)
-    for charge in CHARGES:
-        own = {"charge": charge, "business": "acct_1"}
-        created = creation(id=f"c{charge}", properties={**own, "network": "visa"})
-        ledger.ingest(created, release(id=f"r{charge}", properties=own))
-    compact(ledger)
-    return ledger
+
+    def build() -> Ledger:
+        ledger = new_ledger(compaction_events=12)
+        for charge in CHARGES:
+            own = {"charge": charge, "business": "acct_1"}
+            created = creation(id=f"c{charge}", properties={**own, "network": "visa"})
+            ledger.ingest(created, release(id=f"r{charge}", properties=own))
+        compact(ledger)
+        return ledger
+
+    return copied(build)
 
 
 def compact(ledger: Ledger) -> None:
@@ -127,7 +134,7 @@ def test_a_damaged_index_is_not_believed(ledger: Ledger) -> None:
     content = path.read_bytes()
     damaged = [content[:size] for size in (0, 10, 20, 100, len(content) // 2, len(content) - 1)]
     damaged += [b"\xff" * len(content), content[:18] + b"\xff" * 4 + content[22:], content[:-4096] + bytes(4096)]
-    damaged += [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(0, len(content), 971)]
+    damaged += [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(0, len(content), 1_999)]
     for other in damaged:
         path.write_bytes(other)
         assert traces(ledger) == expected

@@ -38,16 +38,9 @@ def found(log: LogReader, condition: Condition, sequence: int = 1_000, most: int
     return found_by(log, condition, Cut(LATER, LATER, sequence), most)["sequence"].to_list()
 
 
-@pytest.fixture(params=["segments", "compacted", "both"])
-def log(
-    request: pytest.FixtureRequest,
-    new_ledger: NewLedger,
-    creation: Make,
-    release: Make,
-    monkeypatch: pytest.MonkeyPatch,
-) -> LogReader:
+@pytest.fixture(scope="module", params=["segments", "compacted", "both"])
+def log(request: pytest.FixtureRequest, new_ledger: NewLedger, creation: Make, release: Make) -> LogReader:
     """Charges 0 to 11, each created, and the even ones released, one segment for each; row groups of two events."""
-    monkeypatch.setattr(compaction, "COMPACTED_ROW_GROUP_EVENTS", 2)
     ledger = new_ledger(compaction_events=9)
     for number in range(12):
         own = {"charge": f"ch_{number:02d}", "business": f"acct_{number % 3}"}
@@ -62,7 +55,8 @@ def log(
 
 
 def compact(ledger: Ledger) -> None:
-    with ledger.open() as workspace:
+    with pytest.MonkeyPatch.context() as patch, ledger.open() as workspace:
+        patch.setattr(compaction, "COMPACTED_ROW_GROUP_EVENTS", 2)
         compacting.compact(workspace)
 
 
