@@ -15,7 +15,7 @@ DEMO := build/demo
 PIN = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links
 
-.PHONY: help demo test test-postgresql long faults fuzz bench check lint types imports format clean
+.PHONY: help demo test test-postgresql long faults fuzz bench soak check lint types imports format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -38,7 +38,7 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $(TEST_READY)
 
-test: check $(TEST_READY)  ## Run every check and test
+test: lint types imports $(TEST_READY)  ## Run every check and test
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 long: $(TEST_READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds

@@ -36,7 +36,7 @@ Repeating the command completes the work.
 
 | to run | what it does |
 | --- | --- |
-| `make test` | every test, with 100 rounds of kill -9, and 30 of a service under load |
+| `make test` | every test, with 200 rounds of kill -9, and 30 of a service under load |
 | `make faults ROUNDS=5000` | this suite, with as many rounds of kill -9, and 300 of a service; writes this page |
 | `make fuzz SECONDS=600` | coverage-guided fuzzing of the parsers, so long for each |
 

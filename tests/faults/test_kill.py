@@ -20,7 +20,7 @@ from clearwell.ingest.duplicates import Deduplicated
 from clearwell.ingest.identities import identity_hash
 from clearwell.ledger.rejections import no_rejections
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "200"))
 SEED = int(os.environ.get("FAULT_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 
 
@@ -54,7 +54,7 @@ def test_killed_at_a_random_moment(work: str, part: int, tmp_path: Path, tally: 
 def test_killed_with_its_catalog_in_postgresql(tmp_path: Path, tally: Tally, postgresql: URL) -> None:
     """As above: the server rolls back what the killed process had begun, or keeps all of it."""
     with catalogs.used(postgresql):
-        figures = rounds("ingest of NDJSON", SEED, -(-ROUNDS // 12), tmp_path)
+        figures = rounds("ingest of NDJSON", SEED, -(-ROUNDS // 20), tmp_path)
     assert figures["acknowledged_events"] > 0
     tally.rounds = figures["rounds"]
 
