@@ -23,6 +23,7 @@ from clearwell.application.workspace import Workspace
 from clearwell.catalog import comparisons
 from clearwell.errors import UsageError
 from clearwell.flows.model import EventType
+from clearwell.log.ahead import one_ahead
 from clearwell.quality import completeness
 from clearwell.quality.completeness import Buckets, Columns, Hashing
 from clearwell.settings import ProducerSource
@@ -357,7 +358,7 @@ def _list(producer: Producer, events: ComparedEvents, bits: int, differing: list
         return
     named = len(differing) <= completeness.MOST_NAMED
     among = Buckets(bits, differing) if named else Buckets(bits)
-    for frame in producer.listed(among):
+    for frame in one_ahead(producer.listed(among)):
         events.take_records(frame, None if named else bits)
         report(frame.height)
     events.leave_out_matched()

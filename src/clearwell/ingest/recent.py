@@ -24,27 +24,28 @@ class RecentEvents:
     def __init__(self) -> None:
         """Nothing is kept yet."""
         self._batches: deque[pl.DataFrame] = deque()
+        self._starts: deque[int] = deque()
         self._count = 0
 
     def add(self, events: pl.DataFrame) -> None:
         """Keep these, which follow the last ones; lets go of the oldest. Small batches become one, to be few."""
         last = self._batches[-1] if self._batches else None
-        if last is not None and last.height + events.height <= _JOINED_EVENTS and last.schema == events.schema:
-            joined = pl.concat([last, events], rechunk=False)
+        if last is not None and last.height + events.height <= _JOINED_EVENTS:
+            joined = pl.concat([last, events], how="diagonal", rechunk=False)
             self._batches[-1] = joined if joined.n_chunks() < _MOST_CHUNKS else joined.rechunk()
         else:
             self._batches.append(events)
+            self._starts.append(int(events["sequence"][0]))
         self._count += events.height
         while self._count > KEPT_EVENTS:
             self._count -= self._batches.popleft().height
+            self._starts.popleft()
 
     def at(self, sequences: npt.NDArray[np.int64], log: LogReader) -> pl.DataFrame:
         """As `LogReader.at` of the whole log."""
-        first = int(self._batches[0]["sequence"][0]) if self._batches else log.last_sequence + 1
-        found = [log.at(sequences[sequences < first])]
-        for events in self._batches:
-            start = int(events["sequence"][0])
-            own = sequences[(sequences >= start) & (sequences < start + events.height)]
-            if len(own):
-                found.append(events[own - start])
-        return pl.concat(found, how="diagonal")
+        starts = np.array(self._starts, dtype=np.int64)
+        places = np.searchsorted(starts, sequences, side="right") - 1
+        recent = [
+            self._batches[place][sequences[places == place] - starts[place]] for place in np.unique(places[places >= 0])
+        ]
+        return pl.concat([log.at(sequences[places < 0]), *recent], how="diagonal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from copy import copy
 from datetime import datetime
@@ -29,6 +30,11 @@ PART_EVENTS = 500_000
 """So many events of a large file are read at once, to bound memory."""
 
 _INSTANTS = ("effective_at", "occurred_at", "recorded_at")
+
+
+def _place(parts: Sequence[LogFile] | Sequence[Segment], sequence: int) -> int:
+    """Which of the parts of a log, in their order, has the sequence, or is the first beyond it."""
+    return bisect_left(parts, sequence, key=lambda part: part.last_sequence)
 
 
 class LogReader:
@@ -101,11 +107,14 @@ class LogReader:
 
     def covering(self, first: int, last: int) -> list[LogFile]:
         """The files with a sequence between `first` and `last`, both included."""
-        return [item for item in self.files if item.last_sequence >= first and item.first_sequence <= last]
+        start = end = _place(self.files, first)
+        while end < len(self.files) and self.files[end].first_sequence <= last:
+            end += 1
+        return list(self.files[start:end])
 
     def segment_of(self, sequence: int) -> Segment:
         """The segment that holds a sequence between 1 and the last one."""
-        return next(item for item in self.segments if item.last_sequence >= sequence)
+        return self.segments[_place(self.segments, sequence)]
 
     def events(self, file: LogFile, columns: Sequence[str] | None = None, without: Sequence[str] = ()) -> pl.DataFrame:
         """The events of a file, or of a part of one, in order of sequence.
@@ -184,12 +193,14 @@ class LogReader:
     def at(self, sequences: npt.NDArray[np.int64]) -> pl.DataFrame:
         """The events with these sequences, in no order, with every column that one of them has."""
         found = []
-        for file in self.files:
-            chosen = sequences[(sequences >= file.first_sequence) & (sequences <= file.last_sequence)]
-            if len(chosen):
-                wanted = pl.col("sequence").is_in(pl.Series(chosen).implode())
-                near = pl.col("sequence").is_between(int(chosen.min()), int(chosen.max()))  # Skips row groups.
-                found.append(self.collected(file, self.scan(file).filter(near & wanted)))
+        left = np.sort(sequences)
+        while len(left) and left[-1] >= 1 and (place := _place(self.files, max(int(left[0]), 1))) < len(self.files):
+            file = self.files[place]
+            end = np.searchsorted(left, file.last_sequence, side="right")
+            chosen, left = left[:end], left[end:]
+            wanted = pl.col("sequence").is_in(pl.Series(chosen).implode())
+            near = pl.col("sequence").is_between(int(chosen[0]), int(chosen[-1]))  # Skips row groups.
+            found.append(self.collected(file, self.scan(file).filter(near & wanted)))
         return pl.concat(found, how="diagonal") if found else pl.DataFrame(schema={"sequence": pl.Int64})
 
     def recorded_at(self, sequence: int) -> datetime:
