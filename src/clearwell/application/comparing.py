@@ -353,12 +353,14 @@ def _narrowed(producer: Producer, events: ComparedEvents, event_count: int) -> t
 
 def _list(producer: Producer, events: ComparedEvents, bits: int, differing: list[int], report: Progress) -> None:
     """Fetch the records of the buckets that differ, for comparing them one by one."""
-    events.list_buckets(bits)
-    if not differing:
-        return
-    named = len(differing) <= completeness.MOST_NAMED
-    among = Buckets(bits, differing) if named else Buckets(bits)
-    for frame in one_ahead(producer.listed(among)):
-        events.take_records(frame, None if named else bits)
-        report(frame.height)
-    events.leave_out_matched()
+    with ThreadPoolExecutor(1) as pool:
+        listing = pool.submit(events.list_buckets, bits)  # While the producer's database begins, too.
+        named = len(differing) <= completeness.MOST_NAMED
+        among = Buckets(bits, differing) if named else Buckets(bits)
+        for frame in one_ahead(producer.listed(among)) if differing else iter(()):
+            listing.result()
+            events.take_records(frame, None if named else bits)
+            report(frame.height)
+        listing.result()
+    if differing:
+        events.leave_out_matched()
