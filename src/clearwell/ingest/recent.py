@@ -48,4 +48,5 @@ class RecentEvents:
         recent = [
             self._batches[place][sequences[places == place] - starts[place]] for place in np.unique(places[places >= 0])
         ]
-        return pl.concat([log.at(sequences[places < 0]), *recent], how="diagonal")
+        found: pl.DataFrame = pl.concat([log.at(sequences[places < 0]), *recent], how="diagonal")
+        return found
