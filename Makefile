@@ -38,7 +38,7 @@ $(TEST_READY): $(READY) requirements-test.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $(TEST_READY)
 
-test: lint types imports $(TEST_READY)  ## Run every check and test
+test: $(TEST_READY) lint types imports  ## Run every check and test
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 long: $(TEST_READY)  ## Run the property tests with TIMES=100 times their examples: hours, thousands of random worlds
