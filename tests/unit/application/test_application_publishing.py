@@ -158,17 +158,77 @@ def test_only_the_types_of_the_key(publisher: Publisher, creation: Record, relea
     assert right.result(SECONDS).accepted == 1
 
 
-def test_arrow(publisher: Publisher, creation: Record) -> None:
-    """An Arrow stream of several batches is taken in as one, and its refused rows are told by their place."""
-    row = {"type": "charge.creation", "effective_at": "2026-01-02T03:04:05Z", "occurred_at": "2026-01-02T03:04:05Z"}
-    row |= {"property_charge": "c", "property_business": "b", "property_network": "n", "currency": "USD"}
-    frame = pl.DataFrame([{**row, "id": f"e{number}", "amount_gross": 5 - number} for number in range(8)])
+def arrow(*rows: dict[str, Any], source: str = "key shop") -> Publication:
+    """Creations as an Arrow stream; each row has its id, charge and gross amount."""
+    at = "2026-01-02T03:04:05Z"
+    records = [
+        {
+            "type": "charge.creation", "id": row["id"], "effective_at": at, "occurred_at": at,
+            "property_charge": row["id"], "property_business": "acct_A", "property_network": "visa",
+            "currency": "USD", "amount_gross": row["gross"],
+        }
+        for row in rows
+    ]  # fmt: skip
+    table = pl.DataFrame(records).to_arrow(compat_level=pl.CompatLevel.oldest())
     content = io.BytesIO()
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    with pa.ipc.new_stream(content, table.schema) as stream:
-        stream.write_table(table, max_chunksize=3)
-    found = publisher.publish(Publication(content.getvalue(), "arrow", "key shop")).result(SECONDS)
+    with pa.ipc.new_stream(content, table.schema) as writer:
+        for batch in table.to_batches(max_chunksize=2):
+            writer.write_batch(batch)
+    return Publication(content.getvalue(), "arrow", source)
+
+
+def test_arrow(publisher: Publisher) -> None:
+    """An Arrow stream of several batches is taken in as one, and its refused rows are told by their place."""
+    rows = ({"id": f"e{number}", "gross": 5 - number} for number in range(8))
+    found = publisher.publish(arrow(*rows)).result(SECONDS)
     assert (found.accepted, [item.index for item in found.refused]) == (6, [6, 7])
+
+
+def test_arrow_requests_in_one_commit(publisher: Publisher, opened: tuple[Workspace, Keeper], creation: Record) -> None:
+    """Arrow that waits together is one segment, apart from NDJSON; each is told of its own rows."""
+    good, bad = {"gross": 100}, {"gross": None}
+    found = together(
+        publisher,
+        [
+            arrow({"id": "a", **good}, {"id": "b", **bad}, {"id": "c", **good}, source="key one"),
+            arrow({"id": "d", **bad}, {"id": "a", **good}, {"id": "e", **good}, source="key two"),
+            publication(creation(id="f")),
+            arrow({"id": "g", **good}, source="key three"),
+        ],
+    )
+    assert [(item.accepted, item.duplicates, item.refused_count) for item in found] == [
+        (2, 0, 1), (1, 1, 1), (1, 0, 0), (1, 0, 0),
+    ]  # fmt: skip
+    assert [(item.first_sequence, item.last_sequence) for item in found] == [(1, 2), (3, 3), (4, 4), (5, 5)]
+    assert [[refused.index for refused in item.refused] for item in found] == [[1], [0], [], []]
+    workspace = opened[0]
+    assert [item.event_count for item in workspace.log().segments] == [3, 1, 1]
+    with workspace.catalog.read() as connection:
+        waiting = quarantine.quarantined(connection)
+    assert [(item.reason.source, item.reason.line) for item in waiting] == [("key one", 2), ("key two", 1)]
+
+
+def test_arrow_that_cannot_be_read_stops_no_other(publisher: Publisher) -> None:
+    """One unreadable stream, or an empty one, among those that wait is refused alone."""
+    empty = arrow({"id": "x", "gross": 1})
+    with pa.ipc.open_stream(empty.body) as reader:
+        content = io.BytesIO()
+        pa.ipc.new_stream(content, reader.schema).close()
+    with publisher.paused():
+        futures = [
+            publisher.publish(item)
+            for item in (
+                arrow({"id": "a", "gross": 1}),
+                Publication(b"nonsense", "arrow", "key shop"),
+                Publication(content.getvalue(), "arrow", "key shop"),
+                arrow({"id": "b", "gross": 1}),
+            )
+        ]
+    assert [futures[place].result(SECONDS).accepted for place in (0, 3)] == [1, 1]
+    for place, code in ((1, "arrow_unreadable"), (2, "request_empty")):
+        with pytest.raises(DataError) as refused:
+            futures[place].result(SECONDS)
+        assert refused.value.code == code
 
 
 def test_what_cannot_be_read(publisher: Publisher, creation: Record) -> None:
