@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from concurrent.futures import Future
 from typing import TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 Result = TypeVar("Result")
 
@@ -30,17 +30,18 @@ class _Waking:
     """What is reached in other threads, and told in the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = ref(loop)  # It is the key to this: neither keeps the other.
         self._reached: deque[asyncio.Future[None]] = deque()
         self._is_coming = False
 
     def reach(self, waiting: asyncio.Future[None]) -> None:
         """Have one told soon; in any thread."""
         self._reached.append(waiting)
-        if not self._is_coming:
+        loop = self._loop()
+        if not self._is_coming and loop is not None:
             self._is_coming = True
             try:
-                self._loop.call_soon_threadsafe(self._tell)
+                loop.call_soon_threadsafe(self._tell)
             except RuntimeError:  # The loop has ended, and nobody waits.
                 self._is_coming = False
 
