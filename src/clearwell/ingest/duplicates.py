@@ -19,7 +19,7 @@ from clearwell.ingest.personal import Contents, Decryption, may_be_encrypted
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns
 from clearwell.values.encrypted import Unreadable
-from clearwell.values.frames import extended
+from clearwell.values.frames import extended, filtered
 
 _NOT_CONTENT = {
     "position",
@@ -54,12 +54,12 @@ def deduplicate(events: pl.DataFrame, known: Identities, events_at: EventsAt, de
     hashed = extended(events, identity_hash())
     against_log = _against_log(hashed, known, events_at, decryption)
     against_batch = _against_batch(hashed, against_log["position"], decryption)
+    if against_log.is_empty() and against_batch.is_empty():
+        return Deduplicated(hashed, against_log["position"], no_rejections())
     seen = pl.concat([against_log, against_batch])
-    if seen.is_empty():
-        return Deduplicated(hashed, seen["position"], no_rejections())
     again = np.isin(hashed["position"].to_numpy(), seen["position"].to_numpy())
     same = seen.filter(pl.col("differs") == "")
-    return Deduplicated(hashed.filter(pl.Series(~again)), same["position"], _conflicts(seen))
+    return Deduplicated(filtered(hashed, pl.Series(~again)), same["position"], _conflicts(seen))
 
 
 def recorded_before(

@@ -53,7 +53,7 @@ def doubtful(
 
     for name, limit in latest.items():
         too_late = typed[name].to_physical() > (limit - _EPOCH) // timedelta(microseconds=1)
-        rows |= too_late.fill_null(value=True).to_numpy()
+        rows |= (too_late.is_null() | too_late).to_numpy()
     for name in ("id", "producer", *(f"form of {name}" for name in properties)):
         rows |= of[name]
     for name in ("id", *properties):

@@ -18,7 +18,7 @@ from clearwell.flows.model import AccountReference, EventType, Model, PropertyVa
 from clearwell.ledger.sums import event_sums, joined_sums
 from clearwell.values import columns
 from clearwell.values.accounts import SEPARATOR
-from clearwell.values.frames import repeated, selected
+from clearwell.values.frames import filtered, parted, repeated, selected, stacked
 from clearwell.values.times import INSTANT
 
 ACCOUNT = ("account_type", "account", "currency")
@@ -117,13 +117,13 @@ def entries_of(
     Nothing of `NOT_ENTERED` is needed.
     """
     parts: dict[str, list[pl.DataFrame]] = {"clearing": [], "reservoir": []}
-    for part in events.partition_by("model_version", "type"):
+    for part in parted(events, "model_version", "type"):
         model = models[part["model_version"][0]]
         _post_type(part, model.event_types[part["type"][0]], model, parts, only)
     empty = pl.DataFrame(schema=ENTRY_SCHEMA)
     return (
-        pl.concat(parts["clearing"] or [empty], rechunk=True),
-        pl.concat(parts["reservoir"] or [empty], rechunk=True),
+        stacked(parts["clearing"] or [empty]),
+        stacked(parts["reservoir"] or [empty]),
     )
 
 
@@ -181,7 +181,7 @@ def _post_type(
             )
             moves = value != 0
             kind = model.account_types[reference.account_type].kind
-            parts[kind].append(entries if moves.all(ignore_nulls=False) else entries.filter(moves))
+            parts[kind].append(entries if moves.all(ignore_nulls=False) else filtered(entries, moves))
 
 
 def _account_keys(events: pl.DataFrame, values: Sequence[PropertyValue]) -> pl.Series:

@@ -18,7 +18,7 @@ from clearwell.ledger.doubts import ID_BYTES, LARGEST_AMOUNT, PROPERTY_BYTES, do
 from clearwell.ledger.rejections import SCHEMA, RejectionCode, no_rejections
 from clearwell.values import columns, instants, times
 from clearwell.values.currencies import Currencies
-from clearwell.values.frames import looked_up, nulls
+from clearwell.values.frames import filtered, looked_up, nulls
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 _FOUND_CHARACTERS = 200
@@ -114,7 +114,7 @@ def validate(records: pl.DataFrame, rules: Rules) -> Validated:
     refused[places] = verdicts.refused
     put_aside = pl.Series(verdicts.refused, dtype=pl.Boolean)
     return Validated(
-        events=_finished(typed.filter(~pl.Series(refused)), rules.model),
+        events=_finished(filtered(typed, ~pl.Series(refused)), rules.model),
         rejections=verdicts.rejections(),
         refused=_finished(read.filter(put_aside & ~_misread(given, read, rules.model)), rules.model),
     )

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from clearwell.values.columns import OTHER_PROPERTIES, PROPERTY_PREFIX
+from clearwell.values.frames import arrow_of
 from clearwell.values.times import INSTANT
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Layout:
             column.cast(_MILLISECONDS) if column.name in self.in_milliseconds else column
             for column in events.iter_columns()
         ]
-        return pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+        return arrow_of(pl.DataFrame(columns))
 
     def writer(self, sink: _Hashing, schema: pa.Schema) -> parquet.ParquetWriter:
         """What writes tables of this layout to `sink`."""
@@ -95,7 +96,8 @@ class Layout:
 
 def in_whole_milliseconds(instants: pl.Series) -> bool:
     """Whether none of the instants has microseconds."""
-    return not (instants.drop_nulls().to_physical().to_numpy() % 1_000).any()
+    present = instants.drop_nulls() if instants.null_count() else instants
+    return not (present.to_physical().to_numpy() % 1_000).any()
 
 
 def write_segment(folder: Path, stem: str, events: pl.DataFrame, timed: Timed = untimed) -> SegmentFile:
@@ -188,7 +190,7 @@ class _Hashing(io.RawIOBase):
 def _repeats(column: pl.Series) -> bool:
     """Whether values of the column come again, by a sample of it."""
     is_whole = column.dtype.is_temporal() or not column.null_count()
-    sample = column.head(_SAMPLE_EVENTS) if is_whole else column.drop_nulls().head(_SAMPLE_EVENTS)
+    sample = column.head(_SAMPLE_EVENTS) if is_whole else column.filter(column.is_not_null()).head(_SAMPLE_EVENTS)
     most = _MOSTLY_DIFFERENT * len(sample) if column.dtype == pl.String else 1
     return sample.n_unique() <= most
 

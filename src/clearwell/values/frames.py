@@ -5,10 +5,18 @@ Polars hands the parts of a step to other threads. For a small frame that takes 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+from clearwell.values.deferred import Deferred
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = Deferred("pyarrow")
 
 _SMALL_ROWS = 4_096
 
@@ -21,6 +29,47 @@ def selected(frame: pl.DataFrame, *expressions: pl.Expr | str) -> pl.DataFrame:
 def extended(frame: pl.DataFrame, *expressions: pl.Expr) -> pl.DataFrame:
     """As `frame.with_columns`."""
     return (frame.with_columns_seq if frame.height <= _SMALL_ROWS else frame.with_columns)(*expressions)
+
+
+def filtered(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    """As `frame.filter`, of a column of truth values."""
+    if frame.height > _SMALL_ROWS:
+        return frame.filter(rows)
+    return pl.DataFrame([column.filter(rows) for column in frame.iter_columns()])
+
+
+def parted(frame: pl.DataFrame, *names: str) -> list[pl.DataFrame]:
+    """As `frame.partition_by`, of columns of text; in the order of the first row of each part, as there."""
+    if frame.height > _SMALL_ROWS:
+        return frame.partition_by(*names)
+    parts = [frame]
+    for name in names:
+        parts = [
+            filtered(part, part[name] == value) if len(values) > 1 else part
+            for part in parts
+            for values in [part[name].unique(maintain_order=True)]
+            for value in values
+        ]
+    return parts
+
+
+def stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """As `polars.concat` of frames with the same columns, each column in one piece."""
+    if sum(part.height for part in parts) > _SMALL_ROWS:
+        return pl.concat(parts, rechunk=True)
+    columns = [column.clone() for column in parts[0].iter_columns()]
+    for part in parts[1:]:
+        for column, more in zip(columns, part.iter_columns(), strict=True):
+            column.append(more)
+    return pl.DataFrame([column.rechunk() for column in columns])
+
+
+def arrow_of(frame: pl.DataFrame) -> pa.Table:
+    """As `frame.to_arrow`, with the texts of old, which every reader of Parquet has."""
+    oldest = pl.CompatLevel.oldest()
+    if frame.height > _SMALL_ROWS:
+        return frame.to_arrow(compat_level=oldest)
+    return pa.table({column.name: column.to_arrow(compat_level=oldest) for column in frame.iter_columns()})
 
 
 def nulls(name: str, dtype: pl.DataType, count: int) -> pl.Series:
