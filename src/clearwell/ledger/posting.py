@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from clearwell.flows.model import AccountReference, EventType, Model, PropertyValue
@@ -82,17 +80,10 @@ class Posted:
         """Per currency, the sum of the values of the moves that made entries: what arrived at the `to` sides."""
         sums: Counter[str] = Counter()
         for frame in (self.clearing, self.reservoir):
-            currencies = frame["currency"].unique()
-            kinds = frame["currency"].cast(pl.Enum(currencies)).to_physical().to_numpy()
-            arrives = frame["entry_index"].to_numpy() % 2 == 1
-            for number, currency in enumerate(currencies):
-                sums[currency] += _exact_sum(frame["amount"].to_numpy()[arrives & (kinds == number)])
-        return dict(sorted((currency, total) for currency, total in sums.items()))
-
-
-def _exact_sum(amounts: npt.NDArray[np.int64]) -> int:
-    """The sum, which may be beyond 64 bits, of fewer than 2^31 amounts."""
-    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFF_FFFF).sum())
+            arrivals = filtered(frame[["currency", "amount"]], frame["entry_index"] % 2 == 1)
+            found = arrivals.group_by("currency").agg(pl.col("amount").cast(pl.Int128).sum())
+            sums.update(dict(found.iter_rows()))
+        return dict(sorted(sums.items()))
 
 
 def _used(posted: Posted) -> Iterator[tuple[str, Model]]:
